@@ -1,0 +1,1 @@
+"""An asset platform for fine-tuning language models on Dagster."""

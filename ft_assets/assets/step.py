@@ -1,0 +1,175 @@
+"""What the steps of all assets have in common: how one begins, fails and is described.
+
+Belongs here: the arguments and the frame of an asset. Does not belong here: what an asset does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from ft_assets import progress
+from ft_assets.config import Pipeline, PipelineSpec
+from ft_assets.config.launchpad import (
+    BLOCK_OF_ASSET,
+    effective_spec,
+    op_name,
+    run_config_class,
+)
+from ft_assets.lineage import lineage_metadata
+from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
+from resources.errors import UserError
+from resources.launcher.process import ChildFailedError
+from resources.store import Artifact, ArtifactStore, Draft
+
+
+def asset_arguments(
+    pipeline: Pipeline,
+    name: str,
+    *,
+    after: Sequence[str],
+    kinds: set[str],
+    code_version: str,
+    description: str,
+    partitions: dg.PartitionsDefinition[str] | None,
+) -> dict[str, Any]:
+    """Arguments of ``dg.asset`` for the asset ``[pipeline, name]``."""
+    spec = pipeline.spec
+    return {
+        "key": [spec.name, name],
+        "group_name": spec.name,
+        "deps": [dg.AssetKey([spec.name, other]) for other in after],
+        "kinds": kinds,
+        "owners": spec.owners,
+        "tags": {"pipeline": spec.name, **spec.tags},
+        "code_version": code_version,
+        "description": description,
+        "partitions_def": partitions,
+        "config_schema": run_config_class(spec, name).to_config_schema(),
+    }
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset being made in one run."""
+
+    context: dg.AssetExecutionContext
+    pipeline: Pipeline
+    spec: PipelineSpec
+    """The effective specification: the file's, with what this run changes."""
+    asset: str
+    code_version: str
+    started_at: str
+
+    @property
+    def partition(self) -> str | None:
+        """The data drop, in a partitioned pipeline."""
+        return self.context.partition_key if self.context.has_partition_key else None
+
+    @property
+    def key(self) -> list[str]:
+        """The asset's key, in Dagster and in the store."""
+        return [self.spec.name, self.asset]
+
+    @property
+    def force(self) -> bool:
+        """Whether this run asks for the work to be done again."""
+        return bool(self.context.op_execution_context.op_config.get("force"))
+
+    def open(self, store: ArtifactStore, asset: str) -> Artifact:
+        """The artifact of an asset upstream, for the same drop."""
+        return store.open([self.spec.name, asset], self.partition)
+
+    def provenance(self, inputs: Sequence[Artifact]) -> ProvenanceRecord:
+        """The record of what this step makes."""
+        block = getattr(self.spec, BLOCK_OF_ASSET[self.asset][0])
+        return ProvenanceRecord(
+            pipeline=self.spec.name,
+            asset=self.asset,
+            partition=self.partition,
+            run_id=self.context.run_id,
+            code_version=self.code_version,
+            config=block.model_dump(mode="json"),
+            inputs=input_records(inputs),
+            started_at=self.started_at,
+        )
+
+    @contextmanager
+    def publish(
+        self, store: ArtifactStore, inputs: Sequence[Artifact], **metadata: Any
+    ) -> Generator[Draft]:
+        """A draft whose manifest holds the provenance and ``metadata``; published at the end."""
+        provenance = self.provenance(inputs).model_dump(mode="json")
+        with store.publish(
+            self.key, self.partition, metadata={"provenance": provenance, **metadata}
+        ) as draft:
+            yield draft
+
+    def result(
+        self,
+        artifact: Artifact,
+        inputs: Sequence[Artifact],
+        metadata: Mapping[str, Any],
+        *,
+        up_to_date: bool = False,
+        check_results: Sequence[dg.AssetCheckResult] = (),
+    ) -> dg.MaterializeResult[None]:
+        """What Dagster is told: the data version, the lineage in words, and the asset's own."""
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(artifact.data_version),
+            metadata={
+                **metadata,
+                "up_to_date": up_to_date,
+                **lineage_metadata(
+                    inputs=input_records(inputs),
+                    spec_digest=self.spec.digest,
+                    uri=artifact.uri,
+                    digest=artifact.digest,
+                ),
+            },
+            check_results=list(check_results),
+        )
+
+    def report(self, report: Mapping[str, Any]) -> None:
+        """Pass on how far the work is."""
+        progress.report(self.asset, report)
+
+
+@contextmanager
+def step(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, asset: str, code_version: str
+) -> Generator[Step]:
+    """Begin a step with a valid configuration; end a refused one without a retry or a traceback.
+
+    The whole run's configuration is checked, not this asset's alone: a bad value for the last
+    step stops the run at its first.
+    """
+    try:
+        spec = effective_spec(pipeline.spec, context.run.run_config)
+        progress.report(asset, {"phase": "start", "done": 0, "total": 0})
+        yield Step(context, pipeline, spec, asset, code_version, now())
+        progress.report(asset, {"phase": "done", "done": 1, "total": 1})
+    except UserError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    except ChildFailedError as error:
+        raise dg.Failure(description=str(error)) from error
+
+
+def input_records(artifacts: Sequence[Artifact]) -> list[InputRecord]:
+    """The artifacts as they stand in provenance and lineage."""
+    return [
+        InputRecord(
+            asset="/".join(artifact.key),
+            digest=artifact.digest,
+            data_version=artifact.data_version,
+            uri=artifact.uri,
+        )
+        for artifact in artifacts
+    ]
+
+
+__all__ = ["Step", "asset_arguments", "input_records", "op_name", "step"]

@@ -1,0 +1,1 @@
+"""Partitions and schedules: what runs without a person."""

@@ -1,0 +1,37 @@
+"""A pipeline's schedule: its job on the newest drop, at the times that its file names."""
+
+# Without postponed annotations: Dagster reads those of the schedule's function.
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
+
+from ft_assets.automation.partitions import drops_of, newest_drop
+from ft_assets.config import Pipeline
+from resources.sources import Sources
+
+
+def schedule_of(
+    pipeline: Pipeline, job: UnresolvedAssetJobDefinition
+) -> dg.ScheduleDefinition | None:
+    """The schedule, off until somebody switches it on; None where the file names none."""
+    cron = pipeline.spec.automation.schedule
+    if cron is None:
+        return None
+
+    @dg.schedule(
+        name=f"{pipeline.spec.name}_schedule",
+        cron_schedule=cron,
+        job=job,
+        description=f"Runs {pipeline.spec.name} on its newest data; unchanged data trains nothing.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext, sources: Sources) -> dg.RunRequest:
+        drops = drops_of(pipeline)
+        if drops is None:
+            return dg.RunRequest()
+        drop = newest_drop(pipeline, sources, context.instance)
+        context.instance.add_dynamic_partitions(str(drops.name), [drop])
+        return dg.RunRequest(partition_key=drop)
+
+    return schedule

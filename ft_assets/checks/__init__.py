@@ -1,0 +1,1 @@
+"""Asset checks: what decides whether the next asset may be made."""

@@ -1,0 +1,87 @@
+"""The pipeline file as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import field_validator, model_validator
+
+from ft_assets.config.automation import AutomationConfig
+from ft_assets.config.block import Block, parameter
+from ft_assets.config.dataset import PARTITION, DatasetConfig
+from ft_assets.config.evaluation import EvaluationConfig
+from ft_assets.config.kubernetes import KubernetesConfig
+from ft_assets.config.registry import RegistryConfig
+from ft_assets.config.training import TrainingConfig
+
+_OWNER = re.compile(r"team:[A-Za-z0-9._-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+class PipelineSpec(Block):
+    """One pipeline: everything that its YAML file says, with every default filled in."""
+
+    name: str = parameter(
+        description="Name of the pipeline, of its asset group and of its job.",
+        pattern=r"^[a-z][a-z0-9_]{0,62}$",
+    )
+    description: str = parameter("", "What the pipeline is for; shown in the UI.")
+    owners: list[str] = parameter([], "Owners: e-mail addresses or team:NAME.")
+    tags: dict[str, str] = parameter({}, "Tags of the pipeline's assets and runs.")
+    dataset: DatasetConfig
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    registry: RegistryConfig = RegistryConfig()
+    kubernetes: KubernetesConfig = KubernetesConfig()
+    automation: AutomationConfig = AutomationConfig()
+
+    @field_validator("owners")
+    @classmethod
+    def _owners(cls, owners: list[str]) -> list[str]:
+        for owner in owners:
+            if not _OWNER.fullmatch(owner):
+                raise ValueError(f"{owner!r} is neither an e-mail address nor team:NAME")
+        return owners
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> PipelineSpec:
+        if self.dataset.split >= 1.0 and not self.evaluation.tasks:
+            raise ValueError(
+                "dataset.split: 1.0 holds nothing out and evaluation.tasks is empty, so that "
+                "nothing would be measured: lower the split or name a task"
+            )
+        return self
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether the dataset arrives in drops: its URI holds ``{partition}``."""
+        return PARTITION in self.dataset.uri
+
+    @property
+    def digest(self) -> str:
+        """sha256 of everything in the specification, 64 hex characters."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json"))).hexdigest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A specification and the file that it was read from."""
+
+    spec: PipelineSpec
+    file: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in the file start from."""
+        return self.file.parent
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with sorted keys and no spaces: the same bytes for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,1 @@
+"""Scoring models on the held-out split and on lm-eval's tasks, and summing up the scores."""

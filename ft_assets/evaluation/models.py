@@ -1,0 +1,168 @@
+"""Opening and closing a model under test.
+
+What can be wrong with a model's folder is found out before any weights are loaded: a missing file,
+a tokenizer without chat template, a length that the model does not have.
+"""
+
+# lm-eval and torch are typed in part only: see [tool.pyright] in pyproject.toml.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ft_assets.evaluation.scoring import ChatModel, chat_scoring_lm, render_row
+from resources.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedTokenizerBase
+
+    from ft_assets.evaluation.held_out import HeldOutRows
+    from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+# lm-eval finds "auto" by trying until memory runs out, which on a CPU ends the process.
+_CPU_BATCH = "8"
+
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """A model whose folder can be evaluated; its weights are not loaded."""
+
+    name: str
+    path: Path
+    tokenizer: PreTrainedTokenizerBase
+
+
+def check_model(
+    model: ModelUnderTest, plan: EvaluationPlan, rows: HeldOutRows | None
+) -> CheckedModel:
+    """Read all of a model but its weights, and try its chat template on the first held-out row.
+
+    Raises:
+        UserError: the folder cannot be evaluated; names the model, the reason and the remedy.
+    """
+    who = f"model {model.name} ({model.path})"
+    folder = _folder(model, who, subfolder=str(plan.model_args.get("subfolder", "")))
+    _check_dtype(plan.model_args)
+    config, tokenizer = _config_and_tokenizer(folder, who)
+    _check_kind(config, who)
+    _check_length(config, plan.max_length, who)
+    if rows is not None:
+        _set_template(tokenizer, plan.chat_template, who)
+        try:
+            render_row(tokenizer, rows, rows[0])
+        except UserError as error:
+            raise UserError(f"{who}: {error}") from error
+    return CheckedModel(model.name, Path(model.path), tokenizer)
+
+
+def load(
+    model: CheckedModel, plan: EvaluationPlan, on_scored: Callable[[int], None] | None = None
+) -> ChatModel:
+    """Load the weights: in 32 bits on a CPU, as they were saved on a GPU, if the plan says nothing.
+
+    Raises:
+        UserError: transformers cannot load the folder.
+    """
+    import torch
+
+    device = str(plan.model_args.get("device", "cuda" if torch.cuda.is_available() else "cpu"))
+    on_cpu = device == "cpu"
+    arguments = {
+        "device": device,
+        "dtype": "float32" if on_cpu else "auto",
+        **plan.model_args,
+        "pretrained": str(model.path),
+        "tokenizer": model.tokenizer,
+        "trust_remote_code": False,
+        "max_length": plan.max_length,
+        "batch_size": _CPU_BATCH if on_cpu and plan.batch == "auto" else plan.batch,
+        "backend": "causal",
+    }
+    try:
+        lm = chat_scoring_lm()(**arguments)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"model {model.name} ({model.path}) cannot be loaded: {error}") from error
+    lm.quiet = plan.verbosity != "DEBUG"
+    lm.chat_batch = plan.batch
+    lm.on_scored = on_scored
+    return lm
+
+
+def release() -> None:
+    """Give back the memory of a model that nothing refers to any more."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _folder(model: ModelUnderTest, who: str, subfolder: str) -> Path:
+    folder = Path(model.path) / subfolder
+    if not folder.is_dir():
+        raise UserError(f"{who}: there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{who}: the folder holds no config.json: it is no model")
+    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+        raise UserError(f"{who}: the folder holds no weights ({' or '.join(_WEIGHTS)})")
+    return folder
+
+
+def _config_and_tokenizer(folder: Path, who: str) -> tuple[Any, PreTrainedTokenizerBase]:
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"{who} cannot be read: {error}") from error
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"{who}: the tokenizer has no tokenizer.json, which locating the assistant turns "
+            "needs: save it as a fast tokenizer"
+        )
+    return config, tokenizer
+
+
+def _check_kind(config: Any, who: str) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{who} is an encoder-decoder ({config.model_type}): only causal language models are "
+            "evaluated"
+        )
+
+
+def _check_length(config: Any, wanted: int | None, who: str) -> None:
+    text = getattr(config, "text_config", None) or config
+    limit = getattr(text, "max_position_embeddings", None)
+    if wanted is not None and limit is not None and wanted > limit:
+        raise UserError(f"{who}: max_length {wanted} is more than the model's {limit} tokens")
+
+
+def _check_dtype(model_args: dict[str, Any]) -> None:
+    import torch
+
+    for key in ("dtype", "softmax_dtype", "mixed_precision_dtype"):
+        name = model_args.get(key)
+        known = name is None or isinstance(getattr(torch, str(name), None), torch.dtype)
+        if not known and not (key == "dtype" and name == "auto"):
+            raise UserError(f"model_args {key} {name!r} is no dtype of torch: set float32 or so")
+
+
+def _set_template(tokenizer: PreTrainedTokenizerBase, template: str | None, who: str) -> None:
+    if tokenizer.chat_template:
+        return
+    if template is None:
+        raise UserError(
+            f"{who}: its tokenizer has no chat template, so the held-out chats cannot be scored: "
+            "set training.chat_template to a name (such as chatml) or to a Jinja template"
+        )
+    tokenizer.chat_template = template

@@ -1,0 +1,38 @@
+"""From one pipeline file to what Dagster runs: assets, a check, a job, partitions, a schedule."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from ft_assets.assets.eval_report import eval_report
+from ft_assets.assets.finetuned_model import finetuned_model
+from ft_assets.assets.raw_dataset import raw_dataset
+from ft_assets.assets.registered_version import registered_version
+from ft_assets.assets.split_dataset import split_dataset
+from ft_assets.automation.partitions import drops_of
+from ft_assets.automation.schedules import schedule_of
+from ft_assets.config import Pipeline
+
+
+def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
+    """The definitions of one pipeline; all its assets run as one job of the pipeline's name."""
+    spec = pipeline.spec
+    drops = drops_of(pipeline)
+    assets = [
+        raw_dataset(pipeline, drops),
+        split_dataset(pipeline, drops),
+        finetuned_model(pipeline, drops),
+        eval_report(pipeline, drops),
+        registered_version(pipeline, drops),
+    ]
+    job = dg.define_asset_job(
+        name=spec.name,
+        selection=dg.AssetSelection.groups(spec.name),
+        description=spec.description or f"All assets of the pipeline {spec.name}.",
+        tags={"pipeline": spec.name, **spec.tags},
+        partitions_def=drops,
+    )
+    schedule = schedule_of(pipeline, job)
+    return dg.Definitions(
+        assets=assets, jobs=[job], schedules=[schedule] if schedule is not None else []
+    )

@@ -1,0 +1,1 @@
+"""Where things come from: digests and records. No Dagster."""

@@ -1,0 +1,67 @@
+"""The typed record of where an artifact comes from; it travels in the artifact's manifest."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_PACKAGES = (
+    "ft-assets",
+    "dagster",
+    "torch",
+    "transformers",
+    "training-hub",
+    "instructlab-training",
+    "lm-eval",
+)
+
+
+class InputRecord(BaseModel):
+    """One artifact that another was made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    asset: str
+    digest: str
+    data_version: str
+    uri: str
+
+
+class ProvenanceRecord(BaseModel):
+    """Who made an artifact, from what, with which configuration and code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pipeline: str
+    asset: str
+    partition: str | None
+    run_id: str
+    code_version: str
+    config: dict[str, Any]
+    """The effective block of the pipeline file that the asset reads."""
+    inputs: list[InputRecord]
+    started_at: str
+    """UTC, ISO 8601."""
+    python: str = Field(default_factory=platform.python_version)
+    platform: str = Field(default_factory=platform.platform)
+    packages: dict[str, str] = Field(default_factory=lambda: installed(_PACKAGES))
+
+
+def installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those packages that are installed, read without importing them."""
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """This moment: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Training, from the plan to the verified model. No Dagster."""

@@ -1,0 +1,91 @@
+"""What a training run left behind, and the proof that it is whole.
+
+The worker writes ``outcome.json`` last: where there is none, there is no model.
+"""
+
+from __future__ import annotations
+
+# The checks read safetensors through a library without types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from resources.errors import UserError
+
+OUTCOME_FILE = "outcome.json"
+
+
+class TrainOutcome(BaseModel):
+    """Result of one run. Times in seconds, memory in MiB, losses in nats per token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model_dir: str
+    """The model folder, relative to the run folder."""
+    base_model_dir: str
+    steps: int
+    epochs: float
+    rows: int
+    rows_too_long: int
+    tokens: int
+    """Non-padding tokens processed, over all epochs."""
+    trained_tokens: int
+    """Those among them that an assistant said."""
+    train_seconds: float
+    """Time inside optimizer steps of this attempt."""
+    tokens_per_second: float
+    first_loss: float
+    last_loss: float
+    peak_memory_mib: float
+    resumed_from_step: int
+    settings: dict[str, Any]
+    """What was decided at run time: threads, precision, packing; and the versions in use."""
+
+    def save(self, run_dir: Path) -> None:
+        """Write it, in one act."""
+        partial = run_dir / (OUTCOME_FILE + ".partial")
+        partial.write_text(self.model_dump_json(indent=1))
+        partial.replace(run_dir / OUTCOME_FILE)
+
+    @classmethod
+    def load(cls, run_dir: Path) -> TrainOutcome | None:
+        """The outcome in a run folder, if the run came to its end."""
+        file = run_dir / OUTCOME_FILE
+        return cls.model_validate_json(file.read_text()) if file.exists() else None
+
+
+def verify_model(folder: Path) -> None:
+    """Refuse a model folder that lacks a part or holds a number that is not finite.
+
+    Raises:
+        UserError: what is wrong, and what to change.
+    """
+    names = {path.name for path in folder.iterdir()}
+    missing = [
+        part
+        for part, present in {
+            "config.json": "config.json" in names,
+            "safetensors weights": any(name.endswith(".safetensors") for name in names),
+            "tokenizer.json": "tokenizer.json" in names or "tokenizer.model" in names,
+        }.items()
+        if not present
+    ]
+    if missing:
+        raise UserError(f"the trained model in {folder.name} has no {', no '.join(missing)}")
+    _refuse_unfinite(folder)
+
+
+def _refuse_unfinite(folder: Path) -> None:
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  (the handle is no mapping)
+                if not bool(tensors.get_tensor(name).isfinite().all()):
+                    raise UserError(
+                        f"the trained weights are not finite ({name} in {file.name}): lower "
+                        "training.learning_rate or add warmup_steps"
+                    )

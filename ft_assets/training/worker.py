@@ -1,0 +1,38 @@
+"""The training process: ``python -m ft_assets.training.worker RUN_DIR/plan.json``.
+
+Base model, training through training_hub, verification, and the outcome as the last thing written.
+The run folder belongs to one fingerprint, so that what is found there can be gone on with.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from ft_assets.training.base_model import prepare
+from ft_assets.training.outcome import OUTCOME_FILE
+from ft_assets.training.plan import TrainPlan
+from resources.launcher.child import Reporter, run_worker
+
+
+def train(plan_file: Path, report: Reporter) -> None:
+    """Carry out the plan in its own folder."""
+    run_dir = plan_file.parent
+    plan = TrainPlan.model_validate_json(plan_file.read_text())
+    (run_dir / OUTCOME_FILE).unlink(missing_ok=True)
+    os.environ.update(plan.env)
+
+    report("base model", 0, 1)
+    base = prepare(plan.base_model, Path(plan.models_dir))
+    report("base model", 1, 1)
+
+    if plan.backend == "cpu":
+        from ft_assets.training.cpu.backend import train_on_cpu as run
+    else:
+        from ft_assets.training.instructlab import train_with_instructlab as run
+    run(plan, base, run_dir, report).save(run_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(train, sys.argv[1:]))

@@ -1,0 +1,102 @@
+"""The child's side of a step's child process: it reports, fails in words, dies with its parent.
+
+Belongs here: what every worker (training, evaluation) does the same way. No Dagster but its Pipes
+protocol, no torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from resources.errors import UserError
+
+ERROR_FILE = "error.json"
+"""In the run folder: ``{"message": ...}`` when the child stopped because of bad input."""
+
+USER_ERROR_EXIT = 2
+_PR_SET_PDEATHSIG = 1
+
+
+class Reporter(Protocol):
+    """Tells the step how far the work is."""
+
+    def __call__(self, phase: str, done: float, total: float, **details: Any) -> None:
+        """Report progress.
+
+        Args:
+            phase: what is being done, in a word or two.
+            done: how much of it is done, in the phase's own unit (steps, rows).
+            total: how much there is; 0 when unknown.
+            details: numbers and texts to show beside it.
+        """
+        ...
+
+
+def run_worker(work: Callable[[Path, Reporter], None], argv: list[str]) -> int:
+    """Run a worker on the plan file that ``argv`` names and return the exit status.
+
+    Bad input is written to ``error.json`` beside the plan and ends with status 2 and one line on
+    stderr; anything else keeps its traceback and ends with status 1.
+    """
+    die_with_parent()
+    plan = Path(argv[0])
+    error_file = plan.parent / ERROR_FILE
+    error_file.unlink(missing_ok=True)
+    try:
+        with open_reporter() as report:
+            work(plan, report)
+    except UserError as error:
+        error_file.write_text(json.dumps({"message": str(error)}))
+        print(str(error), file=sys.stderr)
+        return USER_ERROR_EXIT
+    except Exception:  # the process ends here: the traceback is for the step's log
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the step that started it is gone, however it went."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before the request took effect
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def open_reporter() -> Generator[Reporter]:
+    """Progress through Dagster Pipes when a step started us, else as lines on stderr."""
+    from dagster_pipes import PipesContext, open_dagster_pipes  # pyright: ignore[reportUnknownVariableType]
+
+    if not _started_by_pipes():
+        yield _print_progress
+        return
+    pipes: PipesContext
+    with open_dagster_pipes() as pipes:
+
+        def report(phase: str, done: float, total: float, **details: Any) -> None:
+            event = {"phase": phase, "done": done, "total": total, "time": time.time(), **details}
+            pipes.report_custom_message(event)
+
+        yield report
+
+
+def _started_by_pipes() -> bool:
+    return "DAGSTER_PIPES_CONTEXT" in os.environ
+
+
+def _print_progress(phase: str, done: float, total: float, **details: Any) -> None:
+    numbers = " ".join(f"{name}={value}" for name, value in details.items())
+    print(f"{phase} {done:g}/{total:g} {numbers}", file=sys.stderr)

@@ -1,0 +1,173 @@
+"""The SQLite file of the embedded registry: its tables, how it is created, opened and locked.
+
+The tables follow Kubeflow's Model Registry: registered models, their versions, the versions'
+artifacts and typed custom properties. Does not belong here: what a registration means
+(``embedded.py``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from resources.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+SCHEMA_VERSION = 1
+_BUSY_SECONDS = 60
+
+# Versions carry the digest too, so that a version whose artifact is missing is still recognised.
+# The partial index makes a second champion impossible, whoever writes.
+_TABLES = """
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+INSERT INTO schema_version (version) VALUES (1);
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    owner TEXT,
+    state TEXT NOT NULL CHECK (state IN ('LIVE', 'ARCHIVED')),
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+);
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY,
+    model_id INTEGER NOT NULL REFERENCES models (id),
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('LIVE', 'ARCHIVED')),
+    stage TEXT NOT NULL CHECK (stage IN ('champion', 'archived')),
+    author TEXT NOT NULL,
+    description TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    UNIQUE (model_id, name),
+    UNIQUE (model_id, digest),
+    CHECK ((stage = 'champion') = (state = 'LIVE'))
+);
+CREATE UNIQUE INDEX one_champion ON versions (model_id) WHERE stage = 'champion';
+CREATE TABLE artifacts (
+    id INTEGER PRIMARY KEY,
+    version_id INTEGER NOT NULL UNIQUE REFERENCES versions (id),
+    uri TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    format_name TEXT NOT NULL,
+    format_version TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_at TEXT NOT NULL
+);
+CREATE TABLE bool_properties (
+    version_id INTEGER NOT NULL REFERENCES versions (id),
+    name TEXT NOT NULL,
+    value INTEGER NOT NULL CHECK (value IN (0, 1)),
+    PRIMARY KEY (version_id, name)
+);
+CREATE TABLE int_properties (
+    version_id INTEGER NOT NULL REFERENCES versions (id),
+    name TEXT NOT NULL,
+    value INTEGER NOT NULL CHECK (typeof(value) = 'integer'),
+    PRIMARY KEY (version_id, name)
+);
+CREATE TABLE float_properties (
+    version_id INTEGER NOT NULL REFERENCES versions (id),
+    name TEXT NOT NULL,
+    value REAL NOT NULL CHECK (typeof(value) = 'real'),
+    PRIMARY KEY (version_id, name)
+);
+CREATE TABLE str_properties (
+    version_id INTEGER NOT NULL REFERENCES versions (id),
+    name TEXT NOT NULL,
+    value TEXT NOT NULL CHECK (typeof(value) = 'text'),
+    PRIMARY KEY (version_id, name)
+);
+"""
+
+
+def create_database(path: Path) -> None:
+    """Create the file and its tables where they are missing; safe among racing processes.
+
+    A lock file beside it serialises creation, because SQLite does not wait for its locks while the
+    journal mode changes. The tables come in one transaction: killed in the middle, none is there.
+
+    Raises:
+        UserError: the path is no registry, or one of a newer release.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.with_name(f"{path.name}.lock").open("a") as lock,
+        explained(path),
+        closing(_connect(path)) as database,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _journal_mode(database) != "wal":
+            database.execute("PRAGMA journal_mode = WAL")
+        if _schema_version(database) is None:
+            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+        found = _schema_version(database)
+    if found != SCHEMA_VERSION:
+        raise UserError(
+            f"registry {path} has schema version {found}, and this release reads version "
+            f"{SCHEMA_VERSION}: use the release that wrote it, or name another file"
+        )
+
+
+@contextmanager
+def transaction(path: Path, *, write: bool) -> Generator[sqlite3.Connection]:
+    """A connection in one transaction: committed at the end, rolled back on any exception.
+
+    Writers take the write lock at once (BEGIN IMMEDIATE), so that what they read stays true until
+    they commit.
+    """
+    with explained(path), closing(_connect(path)) as database:
+        database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield database
+        except BaseException:
+            if database.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+@contextmanager
+def explained(path: Path) -> Generator[None]:
+    """Turn SQLite errors that the user can remedy into UserError; others pass as they are."""
+    remedies = {
+        sqlite3.SQLITE_NOTADB: "it is not an SQLite file: name another file",
+        sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the path and its permissions",
+        sqlite3.SQLITE_READONLY: "it is read-only: check its permissions",
+        sqlite3.SQLITE_FULL: "its disk is full: free space and run again",
+    }
+    try:
+        yield
+    except sqlite3.Error as error:
+        primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        remedy = remedies.get(primary_code)
+        if remedy is None:
+            raise
+        raise UserError(f"registry {path}: {remedy}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    database.row_factory = sqlite3.Row
+    database.execute("PRAGMA foreign_keys = ON")
+    return database
+
+
+def _journal_mode(database: sqlite3.Connection) -> str:
+    return str(database.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def _schema_version(database: sqlite3.Connection) -> int | None:
+    """The schema version of the file; None in an empty file, 0 in one that is something else."""
+    tables = {row["name"] for row in database.execute("SELECT name FROM sqlite_master")}
+    if not tables:
+        return None
+    if "schema_version" not in tables:
+        return 0
+    return int(database.execute("SELECT version FROM schema_version").fetchone()["version"])

@@ -1,0 +1,132 @@
+"""The rules of registration that every registry adapter shares.
+
+Belongs here: which names, versions and properties are accepted, and which version comes next. Does
+not belong here: reading or writing a registry.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from resources.errors import UserError
+from resources.registry.port import AUTO, Property, Registration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,249}")
+_NUMBER = r"(0|[1-9][0-9]{0,8})"
+_SEMVER = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
+_DESCRIPTION_LIMIT = 4096
+_NAME_LIMIT = 255
+_INT64 = 2**63
+_SHOWN = 10
+
+Semver = tuple[int, int, int]
+_NO_SEMVER: Semver = (-1, -1, -1)
+
+
+def check_registration(registration: Registration) -> None:
+    """Refuse what no registry could keep.
+
+    Raises:
+        UserError: names the field, its value and the rule.
+    """
+    check_model_name(registration.model)
+    if registration.version != AUTO:
+        parse_version(registration.version)
+    parse_version(registration.base_version, "base_version")
+    for field in ("digest", "uri", "author"):
+        if not getattr(registration, field).strip():
+            raise UserError(f"registering {registration.model}: {field} is empty")
+    for field in ("digest", "uri", "author", "owner", "description", "format_name"):
+        _check_text(
+            f"registering {registration.model}: {field}", getattr(registration, field) or ""
+        )
+    length = len(registration.description)
+    if length > _DESCRIPTION_LIMIT:
+        raise UserError(
+            f"registering {registration.model}: the description has {length} characters; "
+            f"{_DESCRIPTION_LIMIT} are allowed"
+        )
+    _check_properties(registration.model, registration.properties)
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a model name that is blank, too long or holds characters that registries refuse."""
+    if not _MODEL.fullmatch(name) or name != name.strip():
+        raise UserError(
+            f"model name {name!r} is not valid: 1 to 250 letters, digits, '.', '_', '-' and inner "
+            "spaces, starting with a letter or a digit"
+        )
+
+
+def parse_version(version: str, field: str = "version") -> Semver:
+    """The three numbers of a strict version such as ``1.2.3``."""
+    match = _SEMVER.fullmatch(version)
+    if match is None:
+        also = f", or {AUTO}" if field == "version" else ""
+        raise UserError(
+            f"{field} {version!r} is not valid: write three numbers without leading zeros, "
+            f"such as 1.2.3{also}"
+        )
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+def next_version(existing: Iterable[str], base_version: str) -> str:
+    """The next patch after the highest of ``existing``, or ``base_version`` when there is none.
+
+    Versions that someone else named otherwise (``v1``) do not count.
+    """
+    highest = max((version_order(version) for version in existing), default=_NO_SEMVER)
+    if highest == _NO_SEMVER:
+        return base_version
+    major, minor, patch = highest
+    return f"{major}.{minor}.{patch + 1}"
+
+
+def version_order(version: str) -> Semver:
+    """A sort key: strict versions by their numbers, all others before them."""
+    return parse_version(version) if _SEMVER.fullmatch(version) else _NO_SEMVER
+
+
+def unknown(what: str, known: list[str]) -> UserError:
+    """The error for something that the registry does not have, with the names that it has."""
+    shown = ", ".join(known[:_SHOWN]) or "none"
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return UserError(f"{what} is not registered; registered: {shown}{more}")
+
+
+def _check_properties(model: str, properties: Mapping[str, Property]) -> None:
+    for name, value in properties.items():
+        where = f"registering {model}: property {name!r}"
+        if not name.strip() or len(name) > _NAME_LIMIT:
+            raise UserError(f"{where}: a name has 1 to {_NAME_LIMIT} characters, not all blank")
+        _check_text(where, name)
+        _check_value(where, value)
+
+
+def _check_text(where: str, text: str) -> None:
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise UserError(f"{where} is not valid Unicode text: it holds half a surrogate pair")
+
+
+def _check_value(where: str, value: object) -> None:
+    match value:
+        case bool():
+            pass
+        case int() if not -_INT64 <= value < _INT64:
+            raise UserError(f"{where} is {value}: integers have at most 64 bits")
+        case float() if not math.isfinite(value):
+            raise UserError(f"{where} is {value}: only finite numbers can be registered")
+        case str():
+            _check_text(where, value)
+        case int() | float():
+            pass
+        case _:
+            raise UserError(
+                f"{where} is a {type(value).__name__}: only bool, int, float and str can be "
+                "registered"
+            )

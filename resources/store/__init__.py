@@ -1,0 +1,10 @@
+"""The artifact store: assets pass artifacts by name, never half-written.
+
+``resource.py`` is what assets hold, ``artifact.py`` what they get from it; the rest is how.
+"""
+
+from resources.store.artifact import Artifact, Draft
+from resources.store.manifest import Manifest, ManifestFile
+from resources.store.resource import ArtifactStore
+
+__all__ = ["Artifact", "ArtifactStore", "Draft", "Manifest", "ManifestFile"]

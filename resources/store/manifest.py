@@ -1,0 +1,205 @@
+"""What an artifact consists of: its manifest, and the digest that names it.
+
+Belongs here: the manifest's format and hashing. Does not belong here: where artifacts are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
+
+from resources.errors import UserError
+from resources.store.names import check_file_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+class ManifestFile(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Annotated[str, AfterValidator(check_file_name)]
+    """Relative to the artifact, with forward slashes."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """Everything there is to know about an artifact without opening its files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    key: tuple[str, ...]
+    partition: str | None
+    digest: str
+    """Over the files' paths, sizes and sha256: the same files have the same digest."""
+    data_version: str
+    """Dagster's data version; the digest, unless the producer chose another."""
+    created_at: str
+    """UTC, ISO 8601."""
+    files: tuple[ManifestFile, ...]
+    """Sorted by path."""
+    metadata: dict[str, JsonValue]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def describe_files(
+    folder: Path,
+    *,
+    key: Sequence[str],
+    partition: str | None,
+    data_version: str | None,
+    metadata: Mapping[str, JsonValue],
+) -> Manifest:
+    """Hash every file below ``folder`` and write down what the artifact is.
+
+    Raises:
+        UserError: there is no file, something is not a plain file, or a metadata value is NaN.
+    """
+    files = tuple(_hashed(folder, path) for path in sorted(walk_files(folder)))
+    if not files:
+        raise UserError(f"artifact {'/'.join(key)} is empty: no file was written for it")
+    digest = digest_of(files)
+    return Manifest(
+        key=tuple(key),
+        partition=partition,
+        digest=digest,
+        data_version=data_version or digest,
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        files=files,
+        metadata=dict(metadata),
+    )
+
+
+def digest_of(files: Iterable[ManifestFile]) -> str:
+    """The artifact's digest: sha256 over path, size and sha256 of each file, sorted by path."""
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.path):
+        digest.update(f"{file.path}\0{file.size}\0{file.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def broken_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the files below ``folder`` that are missing or not what the manifest says."""
+    return [
+        file.path
+        for file in manifest.files
+        if not (folder / file.path).is_file() or sha256_of(folder / file.path) != file.sha256
+    ]
+
+
+def has_all_files(folder: Path, manifest: Manifest) -> bool:
+    """Whether every file is there with its size. Cheap: nothing is read."""
+    return all(
+        (folder / file.path).is_file() and (folder / file.path).stat().st_size == file.size
+        for file in manifest.files
+    )
+
+
+def walk_files(folder: Path) -> Iterator[str]:
+    """Relative paths of the plain files below ``folder``, in no particular order.
+
+    Raises:
+        UserError: there is a link, a socket or a device: an artifact holds its own bytes.
+        OSError: a folder cannot be read.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in [*links, *names]:
+            path = Path(parent) / name
+            if path.is_symlink() or not path.is_file():
+                raise UserError(
+                    f"{path.relative_to(folder)} is a link or not a plain file: an artifact holds "
+                    "its own bytes, so copy what it points at"
+                )
+            yield _as_text(path.relative_to(folder))
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The manifest as JSON.
+
+    Raises:
+        UserError: a metadata value is NaN or infinite, which JSON does not have.
+    """
+    for name, value in manifest.metadata.items():
+        if _has_nonfinite(value):
+            raise UserError(
+                f"artifact {'/'.join(manifest.key)}: metadata {name!r} holds NaN or infinity, "
+                "which a manifest cannot keep"
+            )
+    return manifest.model_dump_json(indent=1).encode()
+
+
+def decode_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest in ``content``; ``where`` names it in messages.
+
+    Raises:
+        UserError: it is damaged, or of a newer release.
+    """
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "content"
+        raise UserError(
+            f"manifest {where} cannot be read ({field}: {first['msg']}): materialize the asset "
+            "again, or use the release that wrote it"
+        ) from error
+    if digest_of(manifest.files) != manifest.digest:
+        raise UserError(
+            f"manifest {where} is damaged (its files do not add up to its digest): materialize "
+            "the asset again"
+        )
+    return manifest
+
+
+def same_description(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests of the same files say the same, apart from when they were written."""
+    return one.data_version == other.data_version and one.metadata == other.metadata
+
+
+def _as_text(path: Path) -> str:
+    name = path.as_posix()
+    if any("\ud800" <= char <= "\udfff" for char in name):  # how Python shows undecodable bytes
+        raise UserError(f"file name {name!r} is not UTF-8: rename it")
+    return name
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _hashed(folder: Path, name: str) -> ManifestFile:
+    path = folder / name
+    return ManifestFile(path=name, size=path.stat().st_size, sha256=sha256_of(path))
+
+
+def _has_nonfinite(value: JsonValue) -> bool:
+    match value:
+        case float():
+            return value != value or value in (float("inf"), float("-inf"))  # noqa: PLR0124
+        case dict():
+            return any(_has_nonfinite(item) for item in value.values())
+        case list():
+            return any(_has_nonfinite(item) for item in value)
+        case _:
+            return False

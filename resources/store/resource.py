@@ -1,0 +1,166 @@
+"""The Dagster resource: which store a configuration names, and errors that say the remedy.
+
+Belongs here: the thin shell that assets hold. Does not belong here: how artifacts are stored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dagster import ConfigurableResource
+
+from resources.errors import UserError
+from resources.store.local import LocalStore
+from resources.store.names import describe
+from resources.store.s3 import S3Store
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from pydantic import JsonValue
+
+    from resources.store.artifact import Artifact, Draft
+
+_S3_ROOT = re.compile(r"s3://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{1,62})(/(?P<prefix>[^?#]*))?")
+
+
+class Store(Protocol):
+    """What a place for artifacts can do; ``LocalStore`` and ``S3Store`` are the two there are."""
+
+    where: str
+    """The place, for messages."""
+
+    def find(self, key: Sequence[str], partition: str | None) -> Artifact | None:
+        """The current artifact, or None."""
+        ...
+
+    def find_version(
+        self, key: Sequence[str], partition: str | None, digest: str
+    ) -> Artifact | None:
+        """One version, or None."""
+        ...
+
+    def publish(
+        self, key: Sequence[str], partition: str | None, metadata: Mapping[str, JsonValue]
+    ) -> AbstractContextManager[Draft]:
+        """Publish what the block writes into the draft, at its end and at once."""
+        ...
+
+    def verify(self, artifact: Artifact) -> list[str]:
+        """Names of the files that are not what was published."""
+        ...
+
+
+class ArtifactStore(ConfigurableResource[Any]):
+    """Where assets pass artifacts to each other by name.
+
+    An artifact is a folder of files under an asset key and a partition. It is written to a private
+    place and published by one last atomic act; it is never changed, only followed by another.
+    """
+
+    root: str
+    """A local folder, or ``s3://BUCKET/PREFIX``."""
+    cache_dir: str = ""
+    """Local folder for artifacts of an S3 store. Empty: ``artifact-cache`` in FT_HOME."""
+    s3_endpoint_url: str = ""
+    """URL of an S3 service other than AWS's."""
+    s3_region: str = ""
+
+    def open(self, key: Sequence[str], partition: str | None) -> Artifact:
+        """The current artifact of an asset.
+
+        Raises:
+            UserError: there is none.
+        """
+        artifact = self.find(key, partition)
+        if artifact is None:
+            raise UserError(
+                f"asset {describe(key, partition)} has no artifact in {self._store.where}: "
+                "materialize it first"
+            )
+        return artifact
+
+    def find(self, key: Sequence[str], partition: str | None) -> Artifact | None:
+        """The current artifact of an asset, or None."""
+        return self._store.find(key, partition)
+
+    def open_version(self, key: Sequence[str], partition: str | None, digest: str) -> Artifact:
+        """The artifact that has this digest, current or not.
+
+        Raises:
+            UserError: there is none.
+        """
+        artifact = self._store.find_version(key, partition, digest)
+        if artifact is None:
+            current = self.find(key, partition)
+            remedy = "materialize it first" if current is None else f"current: {current.digest}"
+            raise UserError(
+                f"asset {describe(key, partition)} has no version {digest} in "
+                f"{self._store.where}; {remedy}"
+            )
+        return artifact
+
+    @contextmanager
+    def publish(
+        self,
+        key: Sequence[str],
+        partition: str | None,
+        *,
+        metadata: Mapping[str, JsonValue] | None = None,
+    ) -> Generator[Draft]:
+        """Give a private folder to write into, and publish it when the block ends.
+
+        An exception in the block publishes nothing. The same files published again are the same
+        version; their manifest then takes the newer metadata. Among concurrent publishers the last
+        is the current one.
+
+        Raises:
+            UserError: a name is not valid, the draft is empty or holds links, or the disk is full.
+        """
+        with self._store.publish(key, partition, metadata or {}) as draft:
+            yield draft
+
+    def verify(self, artifact: Artifact) -> list[str]:
+        """Read an artifact's bytes again; names of the files that are not what was published.
+
+        Materializing the asset again with the same result repairs them.
+        """
+        return self._store.verify(artifact)
+
+    @property
+    def _store(self) -> Store:
+        home = Path(os.environ.get("FT_HOME") or ".ft")
+        cache = self.cache_dir or str(home / "artifact-cache")
+        root = self.root if "://" in self.root else _absolute(self.root)
+        return _store_at(root, _absolute(cache), self.s3_endpoint_url, self.s3_region)
+
+
+def _absolute(folder: str) -> str:
+    if not folder.strip():
+        raise UserError("the artifact store's root is empty: set a folder or s3://BUCKET/PREFIX")
+    return str(Path(folder).expanduser().absolute())
+
+
+@lru_cache(maxsize=8)  # a store keeps its S3 client, which takes long to make
+def _store_at(root: str, cache_dir: str, s3_endpoint_url: str, s3_region: str) -> Store:
+    if "://" not in root:
+        if not root.strip():
+            raise UserError(
+                "the artifact store's root is empty: set a folder or s3://BUCKET/PREFIX"
+            )
+        return LocalStore(Path(root))
+    match = _S3_ROOT.fullmatch(root)
+    if match is None:
+        scheme = root.partition("://")[0]
+        raise UserError(
+            f"the artifact store's root, which starts with {scheme}://, is not valid: set a folder "
+            "or s3://BUCKET/PREFIX"
+        )
+    prefix = (match["prefix"] or "").strip("/")
+    return S3Store(match["bucket"], prefix, Path(cache_dir), s3_endpoint_url, s3_region)

@@ -1,0 +1,211 @@
+"""An artifact store in an S3 bucket, with a cache of its artifacts on the local disk.
+
+The layout is the local store's, with objects for files. An artifact is published by its manifest,
+written last and only where none is; a reader that finds no manifest finds no artifact. What a
+killed publisher has uploaded lies under its content's digest, where the next one uses it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from resources.errors import UserError
+from resources.store.artifact import Artifact, Draft
+from resources.store.manifest import (
+    Manifest,
+    broken_files,
+    decode_manifest,
+    describe_files,
+    encode_manifest,
+    has_all_files,
+    same_description,
+    sha256_of,
+)
+from resources.store.names import (
+    FILES,
+    MANIFEST,
+    POINTER,
+    artifact_folder,
+    describe,
+    version_folder,
+)
+from resources.store.objects import Bucket
+from resources.store.pointer import decode_pointer, encode_pointer
+from resources.store.staging import staging_folder
+from resources.store.versions import complete_version, install_version, make_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path, PurePosixPath
+
+    from pydantic import JsonValue
+
+
+class S3Store:
+    """Artifacts in a bucket, below a prefix. A reader sees a whole artifact or none."""
+
+    def __init__(self, bucket: str, prefix: str, cache: Path, endpoint_url: str, region: str):
+        self._bucket = Bucket(bucket, endpoint_url, region)
+        self._prefix = prefix
+        self.where = f"s3://{bucket}/{prefix}".rstrip("/")
+        # Stores that share a cache folder do not share artifacts, which one may have and not
+        # the other.
+        store = hashlib.sha256(f"{endpoint_url}\n{self.where}".encode()).hexdigest()[:16]
+        self.cache = cache / store
+
+    def find(self, key: Sequence[str], partition: str | None) -> Artifact | None:
+        """The current artifact, or None. Nothing is downloaded yet."""
+        pointer = self._object(artifact_folder(key, partition) / POINTER)
+        content = self._bucket.read(pointer)
+        if content is None:
+            return None
+        return self.find_version(key, partition, decode_pointer(content, self._uri(pointer)))
+
+    def find_version(
+        self, key: Sequence[str], partition: str | None, digest: str
+    ) -> Artifact | None:
+        """One version, or None. Nothing is downloaded yet."""
+        manifest = self._manifest(version_folder(key, partition, digest))
+        return None if manifest is None else self._artifact(manifest)
+
+    @contextmanager
+    def publish(
+        self,
+        key: Sequence[str],
+        partition: str | None,
+        metadata: Mapping[str, JsonValue],
+    ) -> Generator[Draft]:
+        """Publish what the block writes into the draft, at its end and at once.
+
+        The draft lies in the cache, so that what is published needs no download here.
+        """
+        home = artifact_folder(key, partition)
+        doing = f"publishing {describe(key, partition)}"
+        with staging_folder(self.cache, doing, partial(self._size, key, partition)) as staging:
+            staged = staging / "version"
+            (staged / FILES).mkdir(parents=True)
+            draft = Draft(path=staged / FILES, metadata=dict(metadata))
+            try:
+                yield draft
+                manifest = describe_files(
+                    draft.path,
+                    key=key,
+                    partition=partition,
+                    data_version=draft.data_version,
+                    metadata=draft.metadata,
+                )
+                complete_version(staged, manifest)
+                make_folders(self._cached(manifest).parent, self.cache)
+                self._upload(draft.path, manifest)
+                published = self._publish_manifest(manifest)
+                pointer = encode_pointer(manifest.digest)
+                self._bucket.write(self._object(home / POINTER), pointer)
+            except BaseException:
+                draft.give_back()
+                raise
+            install_version(staged, published, self._cached(published))
+            draft.artifact = self._artifact(published)
+        draft.remove_sources()
+
+    def verify(self, artifact: Artifact) -> list[str]:
+        """Names of the objects that are missing or whose bytes are not what was published.
+
+        Files of the cached copy, if there is one, are verified too and named by their local path.
+        """
+        files = self._files(artifact.manifest)
+        broken = [
+            file.path
+            for file in artifact.manifest.files
+            if self._bucket.sha256(self._object(files / file.path)) != file.sha256
+        ]
+        cached = self._cached(artifact.manifest) / FILES
+        if cached.is_dir():
+            names = broken_files(cached, artifact.manifest)
+            broken.extend(str(cached / name) for name in names)
+        return broken
+
+    def _upload(self, folder: Path, manifest: Manifest) -> None:
+        """Upload the files that are not there yet."""
+        for file in manifest.files:
+            target = self._object(self._files(manifest) / file.path)
+            if not self._bucket.holds(target, file.size, file.sha256):
+                self._bucket.upload(folder / file.path, target, file.sha256)
+
+    def _publish_manifest(self, manifest: Manifest) -> Manifest:
+        """Write the manifest where none is; replace one that says something else."""
+        target = self._object(self._version(manifest) / MANIFEST)
+        if self._bucket.create(target, encode_manifest(manifest)):
+            return manifest
+        existing = self._readable_manifest(self._version(manifest))
+        if existing is not None and same_description(existing, manifest):
+            return existing
+        self._bucket.write(target, encode_manifest(manifest))
+        return manifest
+
+    def _download(self, manifest: Manifest) -> Path:
+        """The local folder of an artifact: the cached one, or else downloaded and verified."""
+        target = self._cached(manifest)
+        if (target / MANIFEST).is_file() and has_all_files(target / FILES, manifest):
+            return target / FILES
+        doing = f"downloading {describe(manifest.key, manifest.partition)}"
+        with staging_folder(self.cache, doing, lambda: manifest.size) as staging:
+            staged = staging / "version"
+            for file in manifest.files:
+                place = staged / FILES / file.path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                source = self._object(self._files(manifest) / file.path)
+                if not self._bucket.download(source, place) or sha256_of(place) != file.sha256:
+                    raise UserError(
+                        f"{self._uri(source)} is missing or not what was published: materialize "
+                        f"{describe(manifest.key, manifest.partition)} again"
+                    )
+            complete_version(staged, manifest)
+            make_folders(target.parent, self.cache)
+            install_version(staged, manifest, target)
+        return target / FILES
+
+    def _manifest(self, version: PurePosixPath) -> Manifest | None:
+        target = self._object(version / MANIFEST)
+        content = self._bucket.read(target)
+        return None if content is None else decode_manifest(content, self._uri(target))
+
+    def _readable_manifest(self, version: PurePosixPath) -> Manifest | None:
+        """The manifest, or None when it is missing or damaged: publishing again repairs it."""
+        try:
+            return self._manifest(version)
+        except UserError:
+            return None
+
+    def _artifact(self, manifest: Manifest) -> Artifact:
+        return Artifact(
+            key=manifest.key,
+            partition=manifest.partition,
+            digest=manifest.digest,
+            data_version=manifest.data_version,
+            uri=self._uri(self._object(self._files(manifest))),
+            manifest=manifest,
+            locate=lambda: self._download(manifest),
+        )
+
+    def _size(self, key: Sequence[str], partition: str | None) -> int:
+        """Bytes of the current artifact: about what the next one will take."""
+        current = self.find(key, partition)
+        return 0 if current is None else current.manifest.size
+
+    def _version(self, manifest: Manifest) -> PurePosixPath:
+        return version_folder(manifest.key, manifest.partition, manifest.digest)
+
+    def _files(self, manifest: Manifest) -> PurePosixPath:
+        return self._version(manifest) / FILES
+
+    def _cached(self, manifest: Manifest) -> Path:
+        return self.cache / self._version(manifest)
+
+    def _object(self, path: PurePosixPath) -> str:
+        return f"{self._prefix}/{path}" if self._prefix else str(path)
+
+    def _uri(self, name: str) -> str:
+        return f"s3://{self._bucket.name}/{name}"
