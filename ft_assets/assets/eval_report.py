@@ -108,7 +108,7 @@ def _evaluate(
     plan = EvaluationPlan(
         models=[
             ModelUnderTest(name="base", path=str(base)),
-            ModelUnderTest(name="tuned", path=str(model.file("model"))),
+            ModelUnderTest(name="tuned", path=str(model.path / "model")),
         ],
         held_out=str(held_out) if held_out is not None else None,
         tasks=config.tasks,

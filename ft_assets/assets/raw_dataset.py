@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import Step, asset_arguments, step
+from ft_assets.assets.step import Step, asset_arguments, step, unchanged
 from ft_assets.config import Pipeline
 from ft_assets.config.dataset import PARTITION
 from ft_assets.data.ingest import IngestReport, ingest
@@ -56,13 +56,19 @@ def raw_dataset(
                 on_bad_rows=this.spec.dataset.on_bad_rows,
                 max_bad_rows=this.spec.dataset.max_bad_rows,
             )
+            before = store.find(this.key, this.partition)
             with this.publish(store, [], report=report.model_dump(mode="json")) as draft:
                 draft.take(scratch / "rows" / "rows.jsonl", "rows.jsonl")
                 draft.take(scratch / "rows" / "dropped.jsonl", "dropped.jsonl")
                 draft.metadata["source"] = _source(fetched)
                 draft.data_version = report.digest
             assert draft.artifact is not None
-            return this.result(draft.artifact, [], _metadata(fetched, report))
+            return this.result(
+                draft.artifact,
+                [],
+                _metadata(fetched, report),
+                up_to_date=unchanged(before, draft.artifact),
+            )
 
     return asset
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import asset_arguments, step
+from ft_assets.assets.step import asset_arguments, step, unchanged
 from ft_assets.config import Pipeline
 from ft_assets.data.split import SplitReport, split
 from ft_assets.lineage import table
@@ -36,12 +36,11 @@ def split_dataset(
             partitions=partitions,
         )
     )
-    def asset(
-        context: dg.AssetExecutionContext, store: ArtifactStore
-    ) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, store: ArtifactStore) -> dg.MaterializeResult:
         with step(context, pipeline, NAME, CODE_VERSION) as this:
             raw = this.open(store, "raw_dataset")
             config = this.spec.dataset
+            before = store.find(this.key, this.partition)
             with this.publish(store, [raw]) as draft:
                 report = split(
                     raw.file("rows.jsonl"),
@@ -55,7 +54,12 @@ def split_dataset(
             for warning in report.warnings:
                 context.log.warning(warning)
             assert draft.artifact is not None
-            return this.result(draft.artifact, [raw], _metadata(report))
+            return this.result(
+                draft.artifact,
+                [raw],
+                _metadata(report),
+                up_to_date=unchanged(before, draft.artifact),
+            )
 
     return asset
 

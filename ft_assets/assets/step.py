@@ -17,7 +17,6 @@ from ft_assets.config import Pipeline, PipelineSpec
 from ft_assets.config.launchpad import (
     BLOCK_OF_ASSET,
     effective_spec,
-    op_name,
     run_config_class,
 )
 from ft_assets.lineage import lineage_metadata
@@ -159,6 +158,11 @@ def step(
         raise dg.Failure(description=str(error)) from error
 
 
+def unchanged(before: Artifact | None, after: Artifact) -> bool:
+    """Whether making an asset again gave the same data."""
+    return before is not None and before.data_version == after.data_version
+
+
 def input_records(artifacts: Sequence[Artifact]) -> list[InputRecord]:
     """The artifacts as they stand in provenance and lineage."""
     return [
@@ -170,6 +174,3 @@ def input_records(artifacts: Sequence[Artifact]) -> list[InputRecord]:
         )
         for artifact in artifacts
     ]
-
-
-__all__ = ["Step", "asset_arguments", "input_records", "op_name", "step"]

@@ -173,7 +173,10 @@ class TrainingConfig(Block):
     @classmethod
     def _env_is_no_place_for_secrets(cls, env: Any) -> Any:
         """Before the values' types are looked at: a message about a type shows the value."""
-        for name in map(str, cast("dict[Any, Any]", env) if isinstance(env, dict) else ()):
+        if not isinstance(env, dict):
+            return env
+        given = cast("dict[Any, Any]", env)
+        for name in map(str, given):
             if is_secret_name(name):
                 raise secret_error(
                     f"{name} looks like a secret: keep its value out of the pipeline and name a "
@@ -181,7 +184,7 @@ class TrainingConfig(Block):
                 )
             if not _ENV_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
-        return env
+        return given
 
     @model_validator(mode="after")
     def _fields_agree(self) -> TrainingConfig:

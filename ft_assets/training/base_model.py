@@ -9,6 +9,8 @@ template. Pickled weights are refused and no code of the model's repository is e
 
 from __future__ import annotations
 
+# transformers and huggingface_hub have no complete types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 import json
 import os
 import re
@@ -269,7 +271,9 @@ def _fill(ref: BaseModelRef, staging: Path) -> None:
 def _from_gguf(ref: BaseModelRef, staging: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     file = Path(ref.location)
     source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)

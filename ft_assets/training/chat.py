@@ -10,6 +10,8 @@ are context.
 
 from __future__ import annotations
 
+# transformers' tokenizers have no complete types.
+# pyright: reportUnknownMemberType=false
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any

@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,14 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 from dagster._core.pipes.context import PipesMessageHandler
 from dagster._core.pipes.utils import PipesTempFileMessageReader
+from dagster._utils.warnings import PreviewWarning
 from dagster_pipes import PipesParams
 
 from resources.errors import UserError
 from resources.launcher.child import ERROR_FILE
+
+_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+"""Bars of libraries fill logs; progress is reported."""
 
 Progress = Mapping[str, Any]
 """One report of the child: phase, done, total, time, and the numbers that go with them."""
@@ -72,7 +77,10 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
         )
         command = [sys.executable, "-m", module, str(plan)]
         try:
-            client.run(context=context, command=command)
+            with warnings.catch_warnings():
+                # Dagster's own reader uses a part of its interface that it calls a preview.
+                warnings.simplefilter("ignore", PreviewWarning)
+                client.run(context=context, command=command, env=_QUIET)
         except DagsterPipesExecutionError as error:
             refusal = plan.parent / ERROR_FILE
             if refusal.exists():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 # torch, transformers and training_hub have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 import resource
 import shutil
 from dataclasses import dataclass
@@ -17,7 +17,14 @@ from typing import Any
 
 import torch
 from training_hub import AlgorithmRegistry, Backend, sft
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PrinterCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils.logging import disable_progress_bar
 
 from ft_assets.training.cpu.callbacks import CheckpointCallback, MetricsCallback, last_checkpoint
 from ft_assets.training.cpu.machine import decide
@@ -85,6 +92,7 @@ class CpuSftBackend(Backend):
         settings = _Settings(**algorithm_params)
         run_dir = Path(settings.ckpt_output_dir)
         torch.set_num_threads(settings.machine["threads"])
+        disable_progress_bar()
         set_seed(settings.seed)
 
         tokenizer = AutoTokenizer.from_pretrained(settings.model_path, local_files_only=True)
@@ -112,6 +120,7 @@ class CpuSftBackend(Backend):
             max_tokens=settings.max_tokens_per_gpu,
             packed=packed,
         )
+        trainer.remove_callback(PrinterCallback)  # the metrics callback reports
         metrics.trainer = trainer
         checkpoint = last_checkpoint(run_dir)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -150,9 +159,8 @@ def _arguments(settings: _Settings) -> TrainingArguments:
         data_seed=settings.seed,
         use_cpu=True,
         bf16=settings.machine["precision"] == "bf16",
-        save_strategy="no",  # CheckpointCallback says when
+        save_strategy="no",  # CheckpointCallback says when, and keeps the last one only
         save_only_model=not settings.accelerate_full_state_at_epoch,
-        save_total_limit=1,
         logging_steps=1,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,

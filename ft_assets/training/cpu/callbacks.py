@@ -9,6 +9,7 @@ from __future__ import annotations
 # pyright: reportIncompatibleMethodOverride=false
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class MetricsCallback(TrainerCallback):
         self.resumed_from = int(state.global_step)
         kept: list[str] = []
         if self.resumed_from and self.file.exists():
-            lines = self.file.read_text().splitlines()
+            *lines, _torn = self.file.read_text().split("\n")
             kept = [line for line in lines if _step_of(line) <= self.resumed_from]
         self.file.write_text("".join(line + "\n" for line in kept))
         if kept:
@@ -128,9 +129,13 @@ class CheckpointCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """The files are there: mark the checkpoint."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        """The files are there: mark the checkpoint, and only then let go of the one before."""
+        run_dir = Path(str(args.output_dir))
+        folder = run_dir / f"checkpoint-{state.global_step}"
         (folder / _COMPLETE).touch()
+        for other in run_dir.glob("checkpoint-*"):
+            if other != folder:
+                shutil.rmtree(other)
 
 
 def last_checkpoint(run_dir: Path) -> Path | None:

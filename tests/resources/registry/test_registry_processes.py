@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,22 +30,29 @@ def model(digest: str) -> Registration:
     )
 
 
-def register_at_once(path: str, digests: list[str]) -> list[tuple[str, bool]]:
-    """Register each digest in a process of its own, all started by one barrier."""
-    barrier, answers = FORK.Barrier(len(digests)), FORK.Queue()
+def at_once(works: list[Callable[[], object]]) -> list[object]:
+    """What each function gives, run in a process of its own, all started by one barrier."""
+    barrier, answers = FORK.Barrier(len(works)), FORK.Queue()
 
-    def work(digest: str) -> None:
+    def run(work: Callable[[], object]) -> None:
         barrier.wait()
-        registered = EmbeddedRegistry(path=path).register(model(digest))
-        answers.put((registered.version, registered.created))
+        answers.put(work())
 
-    processes = [FORK.Process(target=work, args=(digest,)) for digest in digests]
+    processes = [FORK.Process(target=run, args=(work,)) for work in works]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0] * len(digests)
-    return [answers.get() for _ in digests]
+    assert [process.exitcode for process in processes] == [0] * len(works)
+    return [answers.get() for _ in works]
+
+
+def register_at_once(path: str, digests: list[str]) -> list[tuple[str, bool]]:
+    def register(digest: str) -> tuple[str, bool]:
+        registered = EmbeddedRegistry(path=path).register(model(digest))
+        return registered.version, registered.created
+
+    return at_once([partial(register, digest) for digest in digests])
 
 
 @pytest.fixture
@@ -66,6 +75,20 @@ def test_processes_racing_with_different_content_make_a_version_each_and_one_cha
     versions = EmbeddedRegistry(path=path).list_versions(MODEL)
     assert [v.version for v in versions if v.stage == "champion"] == [f"1.0.{PROCESSES - 1}"]
     assert len({v.artifact.digest for v in versions}) == PROCESSES
+
+
+def test_processes_racing_to_set_the_champion_leave_one(path):
+    registry = EmbeddedRegistry(path=path)
+    versions = [registry.register(model(f"d{n}")).version for n in range(PROCESSES)]
+
+    def set_champions() -> None:
+        for version in versions:
+            EmbeddedRegistry(path=path).set_champion(MODEL, version)
+
+    at_once([set_champions] * PROCESSES)
+
+    stages = [version.stage for version in registry.list_versions(MODEL)]
+    assert sorted(stages) == ["archived"] * (PROCESSES - 1) + ["champion"]
 
 
 def kill_at_statement(path: str, start: str) -> int | None:

@@ -1,0 +1,242 @@
+"""The commands, one function each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from ft_assets.cli.output import command, fail, json_option, show, stdout_is_for_results
+from ft_assets.config import Pipeline, find_pipelines
+from resources.errors import UserError
+from resources.home import CHECKOUT, dagster_home, ft_home
+
+DEMO = "demo"
+DEMO_DROP = "drop-1"
+
+
+@click.group()
+@click.version_option(package_name="ft-assets")
+def main() -> None:
+    """Fine-tune language models as Dagster assets."""
+    os.environ["DAGSTER_HOME"] = str(dagster_home())
+    # A step's child process and the UI find what this process finds.
+    os.environ["FT_HOME"] = str(ft_home())
+
+
+@main.command("list")
+@json_option
+@command
+def list_pipelines(*, as_json: bool) -> None:
+    """List the pipelines."""
+    pipelines = find_pipelines()
+
+    def text(console: Console) -> None:
+        table = Table("pipeline", "algorithm", "base model", "dataset", "description")
+        for pipeline in pipelines:
+            spec = pipeline.spec
+            table.add_row(
+                spec.name,
+                spec.training.algorithm,
+                spec.training.base_model,
+                spec.dataset.uri,
+                spec.description,
+            )
+        console.print(table)
+
+    result = {
+        "pipelines": [
+            {
+                "name": pipeline.spec.name,
+                "file": str(pipeline.file),
+                "partitioned": pipeline.spec.partitioned,
+                "algorithm": pipeline.spec.training.algorithm,
+                "base_model": pipeline.spec.training.base_model,
+                "dataset": pipeline.spec.dataset.uri,
+                "description": pipeline.spec.description,
+            }
+            for pipeline in pipelines
+        ]
+    }
+    show(result, text, as_json=as_json)
+
+
+@main.command()
+@json_option
+@command
+def check(*, as_json: bool) -> None:
+    """Validate every pipeline without running one."""
+    pipelines = find_pipelines()
+    from ft_assets.definitions import build_defs
+
+    build_defs().resolve_all_job_defs()  # what only the whole can get wrong
+    names = [pipeline.spec.name for pipeline in pipelines]
+    show(
+        {"valid": names},
+        lambda console: console.print(f"{len(names)} pipelines are valid: {', '.join(names)}"),
+        as_json=as_json,
+    )
+
+
+@main.command()
+@click.argument("pipeline")
+@click.option("--partition", help="The data drop; the newest one when not given.")
+@click.option("--select", default="", help="Assets to make, by name, with commas between.")
+@click.option(
+    "--set", "settings", multiple=True, help="A parameter for this run: training.num_epochs=2."
+)
+@click.option("--force", is_flag=True, help="Train and evaluate again although nothing changed.")
+@json_option
+@command
+def run(
+    *,
+    pipeline: str,
+    partition: str | None,
+    select: str,
+    settings: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Run a pipeline: make its assets, through Dagster."""
+    _run(
+        _pipeline(pipeline),
+        partition=partition,
+        select=select,
+        settings=settings,
+        force=force,
+        as_json=as_json,
+    )
+
+
+@main.command()
+@click.option("--force", is_flag=True, help="Train and evaluate again although nothing changed.")
+@json_option
+@command
+def demo(*, force: bool, as_json: bool) -> None:
+    """Fine-tune a small model on this machine, from the data to the registry."""
+    _run(_pipeline(DEMO), partition=DEMO_DROP, select="", settings=(), force=force, as_json=as_json)
+
+
+def _run(
+    pipeline: Pipeline,
+    *,
+    partition: str | None,
+    select: str,
+    settings: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    from ft_assets.automation.partitions import newest_drop
+    from ft_assets.cli.bars import bars
+    from ft_assets.cli.report import report_of, report_text
+    from ft_assets.definitions import default_resources
+    from ft_assets.running import RunRequest, open_instance
+    from ft_assets.running import run as run_pipeline
+
+    with stdout_is_for_results(), open_instance() as instance:
+        if pipeline.spec.partitioned and partition is None:
+            partition = newest_drop(pipeline, default_resources()["sources"], instance)
+        if partition is not None and not pipeline.spec.partitioned:
+            raise UserError(
+                f"--partition {partition}: the pipeline {pipeline.spec.name} has no drops (its "
+                "dataset.uri holds no {partition}): leave the option out"
+            )
+        request = RunRequest(
+            pipeline=pipeline,
+            partition=partition,
+            select=[name.strip() for name in select.split(",") if name.strip()],
+            settings=_parse_settings(settings),
+            force=force,
+        )
+        with bars():
+            outcome = run_pipeline(instance, request)
+        result = report_of(request, outcome)
+    if not outcome.success:
+        fail("\n".join(outcome.failures) or "the run failed", as_json=as_json, **result)
+    show(result, lambda console: report_text(console, result), as_json=as_json)
+
+
+def _pipeline(name: str) -> Pipeline:
+    pipelines = {pipeline.spec.name: pipeline for pipeline in find_pipelines()}
+    if name not in pipelines:
+        raise UserError(f"there is no pipeline {name!r}: there are {', '.join(sorted(pipelines))}")
+    return pipelines[name]
+
+
+def _parse_settings(settings: tuple[str, ...]) -> Mapping[str, Any]:
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: write BLOCK.PARAMETER=VALUE")
+        parsed[name.strip()] = _value(value)
+    return parsed
+
+
+def _value(text: str) -> Any:
+    """A value as YAML reads it, and 1e-4 as the number that YAML takes for text."""
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+@main.group()
+def registry() -> None:
+    """Look into the model registry."""
+
+
+@registry.command("list")
+@click.argument("model", required=False)
+@json_option
+@command
+def registry_list(*, model: str | None, as_json: bool) -> None:
+    """List the models, or the versions of one."""
+    from ft_assets.cli.registry import list_models, list_versions
+
+    if model is None:
+        list_models(as_json=as_json)
+    else:
+        list_versions(model, as_json=as_json)
+
+
+@registry.command("show")
+@click.argument("model")
+@click.argument("version", required=False)
+@json_option
+@command
+def registry_show(*, model: str, version: str | None, as_json: bool) -> None:
+    """Show a version of a model; its champion without one."""
+    from ft_assets.cli.registry import show_version
+
+    show_version(model, version, as_json=as_json)
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True, help="Port of the UI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address it listens on.")
+@json_option
+@command
+def ui(*, port: int, host: str, as_json: bool) -> None:
+    """Open Dagster's UI and daemon on this instance, until interrupted."""
+    arguments = ["dg", "dev", "--port", str(port), "--host", host]
+    result = {"url": f"http://{host}:{port}", "dagster_home": os.environ["DAGSTER_HOME"]}
+    show(
+        result,
+        lambda console: console.print(f"Dagster's UI opens at {result['url']}"),
+        as_json=as_json,
+    )
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    os.chdir(CHECKOUT)
+    program = os.path.join(os.path.dirname(sys.executable), "dg")  # noqa: PTH118, PTH120
+    os.execv(program, arguments)  # noqa: S606

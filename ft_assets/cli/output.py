@@ -1,0 +1,69 @@
+"""How commands speak: one JSON object on stdout, or text for people; logs and bars on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, ParamSpec
+
+import click
+from rich.console import Console
+
+from resources.errors import UserError
+
+P = ParamSpec("P")
+
+stderr = Console(stderr=True)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn bad input into one message and exit status 1, never into a traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except UserError as error:
+            fail(str(error), as_json=bool(kwargs.get("as_json")))
+
+    return wrapped
+
+
+def fail(message: str, *, as_json: bool, **details: Any) -> None:
+    """Say what is wrong and exit with status 1."""
+    if as_json:
+        print(json.dumps({"error": message, **details}))
+    stderr.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
+
+
+def show(result: Mapping[str, Any], text: Callable[[Console], None], *, as_json: bool) -> None:
+    """Print a result as JSON, or as ``text`` draws it."""
+    if as_json:
+        print(json.dumps(result, default=str))
+    else:
+        text(Console())
+
+
+@contextlib.contextmanager
+def stdout_is_for_results() -> Generator[None]:
+    """Send all that this process and its children write to stdout to stderr instead.
+
+    Steps print, libraries print, and Dagster copies both through; what a command prints on stdout
+    is its result alone.
+    """
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)

@@ -1,0 +1,180 @@
+"""Running a pipeline from a command, always through Dagster: each run is in the UI as any other.
+
+The run is created in the instance with the origin that ``workspace.yaml`` gives it, so that the UI
+links it to its job and can repeat it, and is executed in this process.
+"""
+
+from __future__ import annotations
+
+# Dagster's internals have no complete types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableRepository
+from dagster._core.definitions.repository_definition.valid_definitions import (
+    SINGLETON_REPOSITORY_NAME,
+)
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.instance.config import is_dagster_home_set
+from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+from ft_assets.config import Pipeline
+from ft_assets.config.launchpad import BLOCK_OF_ASSET, FORCEABLE, effective_spec, op_name
+from resources.errors import UserError
+from resources.home import CHECKOUT
+
+ASSETS = tuple(BLOCK_OF_ASSET)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a person asks for on the command line."""
+
+    pipeline: Pipeline
+    partition: str | None
+    select: Sequence[str]
+    """Names of assets; all of them when empty."""
+    settings: Mapping[str, Any]
+    """``block.parameter`` and its value for this run alone."""
+    force: bool
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended."""
+
+    run_id: str
+    success: bool
+    failures: tuple[str, ...]
+    """What the failed steps said."""
+    materialized: Mapping[str, Mapping[str, Any]]
+    """Per asset that was made: its metadata, as plain values."""
+    checks: Mapping[str, bool]
+
+
+def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
+    """Create the run in the instance and execute it here.
+
+    Raises:
+        UserError: the request names an asset, a drop or a parameter that there is not.
+    """
+    spec = request.pipeline.spec
+    config = run_config(request)
+    effective_spec(spec, config)  # refuse before there is a run
+    selection = _asset_keys(request)
+    job = (
+        ReconstructableRepository.for_module("ft_assets.definitions", "defs")
+        .get_reconstructable_job(spec.name)
+        .get_subset(asset_selection=selection)
+    )
+    tags = {"pipeline": spec.name, **spec.tags}
+    if request.partition is not None:
+        instance.add_dynamic_partitions(f"{spec.name}_drops", [request.partition])
+        tags[PARTITION_NAME_TAG] = request.partition
+    dagster_run = instance.create_run_for_job(
+        job_def=job.get_definition(),
+        run_config=config,
+        tags=tags,
+        asset_selection=selection,
+        remote_job_origin=_repository_origin().get_job_origin(spec.name),
+        job_code_origin=job.get_python_origin(),
+    )
+    failures: list[str] = []
+    materialized: dict[str, Mapping[str, Any]] = {}
+    checks: dict[str, bool] = {}
+    success = False
+    for event in execute_run_iterator(job, dagster_run, instance):
+        if event.is_step_failure:
+            failures.append(_failure_text(event))
+        elif event.is_successful_output or event.event_type is None:
+            continue
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            done = event.step_materialization_data.materialization
+            assert done.asset_key is not None
+            materialized[done.asset_key.path[-1]] = {
+                name: value.value for name, value in done.metadata.items()
+            }
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            checks[evaluation.check_name] = evaluation.passed
+            if not evaluation.passed:
+                failures.append(f"check {evaluation.check_name}: {evaluation.description}")
+        elif event.event_type == dg.DagsterEventType.RUN_SUCCESS:
+            success = True
+    return RunOutcome(dagster_run.run_id, success, tuple(failures), materialized, checks)
+
+
+def run_config(request: RunRequest) -> dict[str, Any]:
+    """Dagster's run config for what the command line sets.
+
+    Raises:
+        UserError: a setting names no parameter of the pipeline file.
+    """
+    name = request.pipeline.spec.name
+    ops: dict[str, dict[str, dict[str, Any]]] = {}
+    for setting, value in request.settings.items():
+        block, _, parameter = setting.partition(".")
+        asset = next(
+            (
+                asset
+                for asset, (owner, part) in BLOCK_OF_ASSET.items()
+                if owner == block and parameter in part.model_fields
+            ),
+            None,
+        )
+        if asset is None:
+            raise UserError(
+                f"--set {setting}: there is no such parameter; name one as BLOCK.PARAMETER with a "
+                f"block of {', '.join(sorted({owner for owner, _ in BLOCK_OF_ASSET.values()}))}"
+            )
+        op = ops.setdefault(op_name(name, asset), {"config": {}})
+        op["config"][parameter] = value
+    if request.force:
+        for asset in FORCEABLE:
+            if not request.select or asset in request.select:
+                ops.setdefault(op_name(name, asset), {"config": {}})["config"]["force"] = True
+    # The command shows progress itself; everything else is in the event log.
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    return {"ops": ops, **quiet} if ops else quiet
+
+
+def _asset_keys(request: RunRequest) -> frozenset[dg.AssetKey]:
+    unknown = [name for name in request.select if name not in ASSETS]
+    if unknown:
+        raise UserError(
+            f"--select {','.join(unknown)}: there is no such asset; name some of "
+            f"{', '.join(ASSETS)}"
+        )
+    chosen = request.select or ASSETS
+    return frozenset(dg.AssetKey([request.pipeline.spec.name, name]) for name in chosen)
+
+
+def _repository_origin() -> RemoteRepositoryOrigin:
+    """The code location as the UI loads it."""
+    (location,) = location_origins_from_yaml_paths([str(CHECKOUT / "workspace.yaml")])
+    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
+
+
+def _failure_text(event: dg.DagsterEvent) -> str:
+    """What a failed step has to say to a person."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else f"step {event.step_key} failed"
+
+
+def open_instance() -> dg.DagsterInstance:
+    """Dagster's instance in the folder that ``DAGSTER_HOME`` names."""
+    assert is_dagster_home_set()
+    logging.getLogger("dagster").setLevel(logging.WARNING)
+    return dg.DagsterInstance.get()
