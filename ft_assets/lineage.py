@@ -22,7 +22,7 @@ def lineage_metadata(
 ) -> dict[str, Any]:
     """Metadata that every asset of a pipeline has."""
     metadata: dict[str, Any] = {
-        "artifact": dg.MetadataValue.path(uri) if uri.startswith("/") else uri,
+        "artifact": dg.PathMetadataValue(uri) if uri.startswith("/") else uri,
         "digest": digest[:SHORT],
         "spec": spec_digest[:SHORT],
     }
@@ -46,8 +46,11 @@ def table(rows: Sequence[Mapping[str, str | int | float | bool | None]]) -> dg.T
 
 
 def _schema(rows: Sequence[Mapping[str, object]]) -> dg.TableSchema:
-    names = {bool: "bool", int: "int", float: "float"}
-    first = rows[0] if rows else {}
+    first: Mapping[str, object] = rows[0] if rows else {}
     return dg.TableSchema(
-        [dg.TableColumn(name, names.get(type(value), "string")) for name, value in first.items()]
+        [dg.TableColumn(name, _column_type(value)) for name, value in first.items()]
     )
+
+
+def _column_type(value: object) -> str:
+    return type(value).__name__ if isinstance(value, bool | int | float) else "string"

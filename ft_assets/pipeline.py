@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Some of Dagster's own signatures are typed in part.
+# pyright: reportUnknownMemberType=false
 import dagster as dg
 
 from ft_assets.assets.eval_report import eval_report

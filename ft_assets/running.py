@@ -93,8 +93,6 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
     for event in execute_run_iterator(job, dagster_run, instance):
         if event.is_step_failure:
             failures.append(_failure_text(event))
-        elif event.is_successful_output or event.event_type is None:
-            continue
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             done = event.step_materialization_data.materialization
             assert done.asset_key is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import Step, asset_arguments, step
+from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
 from ft_assets.checks.beats_base import Verdict, check_result, check_spec, judge
 from ft_assets.config import Pipeline
 from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
@@ -32,20 +32,18 @@ def eval_report(
     """The asset ``[pipeline, eval_report]``, with the check that guards registration."""
     key = [pipeline.spec.name, NAME]
 
-    @dg.asset(
-        **asset_arguments(
-            pipeline,
-            NAME,
-            after=["split_dataset", "finetuned_model"],
-            kinds={"lmeval"},
-            code_version=CODE_VERSION,
-            description=(
-                "How the tuned model and its base model do on the held-out rows (loss, perplexity "
-                "and accuracy per assistant token, with standard errors) and on the lm-eval tasks "
-                "of the pipeline. Decides whether the model may be registered."
-            ),
-            partitions=partitions,
+    @pipeline_asset(
+        pipeline,
+        NAME,
+        after=["split_dataset", "finetuned_model"],
+        kinds={"lmeval"},
+        code_version=CODE_VERSION,
+        description=(
+            "How the tuned model and its base model do on the held-out rows (loss, perplexity "
+            "and accuracy per assistant token, with standard errors) and on the lm-eval tasks "
+            "of the pipeline. Decides whether the model may be registered."
         ),
+        partitions=partitions,
         check_specs=[check_spec(key, partitions)],
     )
     def asset(
@@ -53,7 +51,7 @@ def eval_report(
         store: ArtifactStore,
         home: Home,
         launcher: ProcessLauncher,
-    ) -> dg.MaterializeResult:
+    ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this:
             split = this.open(store, "split_dataset")
             model = this.open(store, "finetuned_model")
@@ -172,7 +170,7 @@ def _publish(
 
 def _result(
     this: Step, artifact: Artifact, inputs: list[Artifact], *, up_to_date: bool
-) -> dg.MaterializeResult[None]:
+) -> Materialized:
     """From the manifest alone, so that a reused report shows and decides the same."""
     manifest: Any = artifact.manifest.metadata
     summary = EvaluationSummary.model_validate(manifest["summary"])
@@ -183,7 +181,7 @@ def _result(
         {
             "verdict": verdict.reason,
             "results": table(result_rows(summary)),
-            "report": dg.MetadataValue.path(f"{artifact.uri}/results.json"),
+            "report": dg.PathMetadataValue(f"{artifact.uri}/results.json"),
             "fingerprint": artifact.manifest.metadata["fingerprint"],
             **_plotted(summary),
         },

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import Step, asset_arguments, step
+from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
 from ft_assets.charts import line_chart, sparkline_markdown
 from ft_assets.config import Pipeline
 from ft_assets.kubernetes import GPU_POOL, training_op_tags
@@ -32,20 +32,18 @@ def finetuned_model(
     """The asset ``[pipeline, finetuned_model]``."""
     kubernetes = pipeline.spec.kubernetes
 
-    @dg.asset(
-        **asset_arguments(
-            pipeline,
-            NAME,
-            after=["split_dataset"],
-            kinds={"pytorch", "huggingface"},
-            code_version=CODE_VERSION,
-            description=(
-                "The base model, fine-tuned on the training rows: a Hugging Face folder with "
-                "safetensors weights and the tokenizer, the metrics of every step and the loss "
-                "curve. Trained once per fingerprint of data, base model, parameters and code."
-            ),
-            partitions=partitions,
+    @pipeline_asset(
+        pipeline,
+        NAME,
+        after=["split_dataset"],
+        kinds={"pytorch", "huggingface"},
+        code_version=CODE_VERSION,
+        description=(
+            "The base model, fine-tuned on the training rows: a Hugging Face folder with "
+            "safetensors weights and the tokenizer, the metrics of every step and the loss "
+            "curve. Trained once per fingerprint of data, base model, parameters and code."
         ),
+        partitions=partitions,
         op_tags=training_op_tags(kubernetes),
         pool=GPU_POOL if kubernetes.gpus_per_worker else None,
     )
@@ -54,7 +52,7 @@ def finetuned_model(
         store: ArtifactStore,
         home: Home,
         launcher: ProcessLauncher,
-    ) -> dg.MaterializeResult:
+    ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this:
             split = this.open(store, "split_dataset")
             plan = _plan(this, store, split, home)
@@ -75,8 +73,7 @@ def finetuned_model(
 
 def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> TrainPlan:
     """The plan, after everything that can be refused without loading a model was."""
-    report = split.manifest.metadata["report"]
-    assert isinstance(report, dict)
+    report: Any = split.manifest.metadata["report"]
     training = this.spec.training
     base = locate(
         training.base_model,
@@ -91,8 +88,8 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
         base_model=base,
         models_dir=home.models,
         train_file=split.file("train.jsonl"),
-        data_digest=str(report["train_digest"]),
-        train_rows=int(report["train_rows"]),
+        data_digest=report["train_digest"],
+        train_rows=report["train_rows"],
         attempt=_attempt(this, store),
     )
 
@@ -172,15 +169,7 @@ def _metadata(artifact: Artifact) -> dict[str, Any]:
     outcome = TrainOutcome.model_validate(manifest["outcome"])
     plan = TrainPlan.model_validate(manifest["plan"])
     curve: list[float] = manifest["loss_curve"]
-    return {
-        "model": dg.MetadataValue.path(f"{artifact.uri}/model"),
-        "base_model": plan.base_model.name,
-        "base_model_digest": plan.base_model.digest[:SHORT],
-        "algorithm": plan.algorithm,
-        "backend": plan.backend,
-        "fingerprint": plan.fingerprint[:SHORT],
-        "loss": dg.MetadataValue.md(sparkline_markdown(curve, "loss")),
-        "loss_chart": dg.MetadataValue.path(f"{artifact.uri}/loss.svg"),
+    numbers = {
         "first_loss": outcome.first_loss,
         "last_loss": outcome.last_loss,
         "steps": outcome.steps,
@@ -191,6 +180,17 @@ def _metadata(artifact: Artifact) -> dict[str, Any]:
         "train_seconds": outcome.train_seconds,
         "peak_memory_mib": outcome.peak_memory_mib,
         "resumed_from_step": outcome.resumed_from_step,
+    }
+    return {
+        **{name: value for name, value in numbers.items() if value is not None},
+        "model": dg.PathMetadataValue(f"{artifact.uri}/model"),
+        "base_model": plan.base_model.name,
+        "base_model_digest": plan.base_model.digest[:SHORT],
+        "algorithm": plan.algorithm,
+        "backend": plan.backend,
+        "fingerprint": plan.fingerprint[:SHORT],
+        "loss": dg.MetadataValue.md(sparkline_markdown(curve, "loss")),
+        "loss_chart": dg.PathMetadataValue(f"{artifact.uri}/loss.svg"),
         "parameters": table(
             [{"parameter": name, "value": str(value)} for name, value in plan.parameters.items()]
         ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import Step, asset_arguments, step, unchanged
+from ft_assets.assets.step import Materialized, Step, pipeline_asset, step, unchanged
 from ft_assets.config import Pipeline
 from ft_assets.config.dataset import PARTITION
 from ft_assets.data.ingest import IngestReport, ingest
@@ -31,23 +31,21 @@ def raw_dataset(
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, raw_dataset]``."""
 
-    @dg.asset(
-        **asset_arguments(
-            pipeline,
-            NAME,
-            after=(),
-            kinds={"json"},
-            code_version=CODE_VERSION,
-            description=(
-                "The rows of the dataset as they came from the source: every one validated and "
-                "written as chat messages. Its data version is the digest of the rows."
-            ),
-            partitions=partitions,
-        )
+    @pipeline_asset(
+        pipeline,
+        NAME,
+        after=(),
+        kinds={"json"},
+        code_version=CODE_VERSION,
+        description=(
+            "The rows of the dataset as they came from the source: every one validated and "
+            "written as chat messages. Its data version is the digest of the rows."
+        ),
+        partitions=partitions,
     )
     def asset(
         context: dg.AssetExecutionContext, sources: Sources, store: ArtifactStore, home: Home
-    ) -> dg.MaterializeResult:
+    ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this, _scratch(home) as scratch:
             fetched = _fetch(this, sources, scratch / "source")
             report = ingest(

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import Step, asset_arguments, step
+from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
 from ft_assets.checks.beats_base import judge
 from ft_assets.config import Pipeline
 from ft_assets.evaluation.summary import EvaluationSummary
@@ -27,24 +27,22 @@ def registered_version(
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, registered_version]``."""
 
-    @dg.asset(
-        **asset_arguments(
-            pipeline,
-            NAME,
-            after=["finetuned_model", "eval_report"],
-            kinds={"sqlite"},
-            code_version=CODE_VERSION,
-            description=(
-                "The tuned model in the model registry. Only a model that passed its checks gets "
-                "here; it becomes the champion and the former one is archived. The same model "
-                "registered again is the same version."
-            ),
-            partitions=partitions,
-        )
+    @pipeline_asset(
+        pipeline,
+        NAME,
+        after=["finetuned_model", "eval_report"],
+        kinds={"sqlite"},
+        code_version=CODE_VERSION,
+        description=(
+            "The tuned model in the model registry. Only a model that passed its checks gets "
+            "here; it becomes the champion and the former one is archived. The same model "
+            "registered again is the same version."
+        ),
+        partitions=partitions,
     )
     def asset(
         context: dg.AssetExecutionContext, store: ArtifactStore, registry: EmbeddedRegistry
-    ) -> dg.MaterializeResult:
+    ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this:
             model = this.open(store, "finetuned_model")
             report = this.open(store, "eval_report")
@@ -134,7 +132,7 @@ def _metadata(version: RegisteredVersion) -> dict[str, Any]:
         "registered_model": version.model,
         "version": version.version,
         "stage": version.stage,
-        "model": dg.MetadataValue.path(version.artifact.uri),
+        "model": dg.PathMetadataValue(version.artifact.uri),
         "properties": table(
             [
                 {"property": name, "value": str(value)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import asset_arguments, step, unchanged
+from ft_assets.assets.step import Materialized, pipeline_asset, step, unchanged
 from ft_assets.config import Pipeline
 from ft_assets.data.split import SplitReport, split
 from ft_assets.lineage import table
@@ -21,22 +21,20 @@ def split_dataset(
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, split_dataset]``."""
 
-    @dg.asset(
-        **asset_arguments(
-            pipeline,
-            NAME,
-            after=["raw_dataset"],
-            kinds={"json"},
-            code_version=CODE_VERSION,
-            description=(
-                "Training rows and held-out rows. A row's side follows from its content and the "
-                "seed alone, so it never moves when data is added; training rows that equal or "
-                "nearly equal a held-out row are left out."
-            ),
-            partitions=partitions,
-        )
+    @pipeline_asset(
+        pipeline,
+        NAME,
+        after=["raw_dataset"],
+        kinds={"json"},
+        code_version=CODE_VERSION,
+        description=(
+            "Training rows and held-out rows. A row's side follows from its content and the "
+            "seed alone, so it never moves when data is added; training rows that equal or "
+            "nearly equal a held-out row are left out."
+        ),
+        partitions=partitions,
     )
-    def asset(context: dg.AssetExecutionContext, store: ArtifactStore) -> dg.MaterializeResult:
+    def asset(context: dg.AssetExecutionContext, store: ArtifactStore) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this:
             raw = this.open(store, "raw_dataset")
             config = this.spec.dataset

@@ -1,14 +1,14 @@
 """What the steps of all assets have in common: how one begins, fails and is described.
 
-Belongs here: the arguments and the frame of an asset. Does not belong here: what an asset does.
+Belongs here: the frame of an asset. Does not belong here: what an asset does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -25,8 +25,13 @@ from resources.errors import UserError
 from resources.launcher.process import ChildFailedError
 from resources.store import Artifact, ArtifactStore, Draft
 
+if TYPE_CHECKING:
+    Materialized = dg.MaterializeResult[Any]
+else:  # Dagster reads the annotation and knows the class alone
+    Materialized = dg.MaterializeResult
 
-def asset_arguments(
+
+def pipeline_asset(
     pipeline: Pipeline,
     name: str,
     *,
@@ -35,21 +40,24 @@ def asset_arguments(
     code_version: str,
     description: str,
     partitions: dg.PartitionsDefinition[str] | None,
-) -> dict[str, Any]:
-    """Arguments of ``dg.asset`` for the asset ``[pipeline, name]``."""
+    **further: Any,
+) -> Callable[[Callable[..., Materialized]], dg.AssetsDefinition]:
+    """``dg.asset`` for the asset ``[pipeline, name]``, with what all assets of a pipeline share."""
     spec = pipeline.spec
-    return {
-        "key": [spec.name, name],
-        "group_name": spec.name,
-        "deps": [dg.AssetKey([spec.name, other]) for other in after],
-        "kinds": kinds,
-        "owners": spec.owners,
-        "tags": {"pipeline": spec.name, **spec.tags},
-        "code_version": code_version,
-        "description": description,
-        "partitions_def": partitions,
-        "config_schema": run_config_class(spec, name).to_config_schema(),
-    }
+    decorator: Any = dg.asset(
+        key=[spec.name, name],
+        group_name=spec.name,
+        deps=[dg.AssetKey([spec.name, other]) for other in after],
+        kinds=kinds,
+        owners=spec.owners,
+        tags={"pipeline": spec.name, **spec.tags},
+        code_version=code_version,
+        description=description,
+        partitions_def=partitions,
+        config_schema=run_config_class(spec, name).to_config_schema(),
+        **further,
+    )
+    return decorator
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ class Step:
         *,
         up_to_date: bool = False,
         check_results: Sequence[dg.AssetCheckResult] = (),
-    ) -> dg.MaterializeResult[None]:
+    ) -> Materialized:
         """What Dagster is told: the data version, the lineage in words, and the asset's own."""
         return dg.MaterializeResult(
             data_version=dg.DataVersion(artifact.data_version),

@@ -2,6 +2,8 @@
 
 # Without postponed annotations: Dagster reads those of the schedule's function.
 
+# Some of Dagster's own signatures are typed in part.
+# pyright: reportUnknownMemberType=false
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,

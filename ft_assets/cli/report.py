@@ -82,13 +82,17 @@ def _model(artifact: Artifact) -> dict[str, Any]:
         "tokens": outcome.tokens,
         "trained_tokens": outcome.trained_tokens,
         "tokens_per_second": outcome.tokens_per_second,
-        "trained_tokens_per_second": outcome.tokens_per_second
-        * outcome.trained_tokens
-        / max(outcome.tokens, 1),
+        "trained_tokens_per_second": _share(
+            outcome.tokens_per_second, outcome.trained_tokens, outcome.tokens
+        ),
         "train_seconds": outcome.train_seconds,
         "peak_memory_mib": outcome.peak_memory_mib,
         "settings": outcome.settings,
     }
+
+
+def _share(rate: float | None, part: int | None, whole: int | None) -> float | None:
+    return rate * part / whole if rate is not None and part is not None and whole else None
 
 
 def _evaluation(artifact: Artifact) -> dict[str, Any]:
@@ -121,7 +125,7 @@ def report_text(console: Console, result: dict[str, Any]) -> None:
         table.add_row("rows dropped", why)
     if "train_rows" in result:
         table.add_row("rows kept", f"{result['train_rows']} train, {result['eval_rows']} held out")
-    if "tokens_per_second" in result:
+    if result.get("tokens_per_second") is not None:
         table.add_row(
             "tokens per second",
             f"{result['tokens_per_second']:.0f}, of them trained on "

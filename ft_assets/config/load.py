@@ -39,7 +39,7 @@ def find_pipelines() -> list[Pipeline]:
     team can bring its own ``sft.yaml``.
     """
     found: dict[str, Pipeline] = {}
-    for folder in _folders():
+    for folder in dict.fromkeys(_folders()):
         for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
             pipeline = load_pipeline(file)
             earlier = found.get(pipeline.spec.name)
@@ -87,7 +87,7 @@ def _compose(file: Path, text: str) -> yaml.MappingNode:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise _not_yaml(file, text, error) from error
+        raise _not_yaml(file, text, error) from None  # its text shows the line
     if not isinstance(node, yaml.MappingNode):
         mark = node.start_mark if node else None
         raise UserError(_pointer(file, text, mark, "is not a map of blocks (dataset, ...)"))
@@ -122,7 +122,7 @@ def _plain(file: Path, text: str, node: yaml.MappingNode) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", cast("Any", yaml.SafeLoader("")).construct_document(node))
     except yaml.YAMLError as error:
-        raise _not_yaml(file, text, error) from error
+        raise _not_yaml(file, text, error) from None  # its text shows the line
     except ValueError as error:  # such as a date with a thirteenth month
         raise UserError(f"{file}: is no valid YAML: {error}") from error
 
@@ -157,7 +157,7 @@ def _locate(node: yaml.Node, path: list[str | int]) -> tuple[yaml.Node | None, y
         step: yaml.Node | None = None
         if isinstance(current, yaml.MappingNode):
             for key, value in current.value:
-                if _PARAMETER_OF_SEED.get(key.value, key.value) == part or key.value == part:
+                if str(part) in (key.value, _PARAMETER_OF_SEED.get(str(key.value))):
                     step, mark = value, key.start_mark
         elif isinstance(current, yaml.SequenceNode) and isinstance(part, int):
             step = current.value[part] if part < len(current.value) else None

@@ -19,7 +19,10 @@ OUTCOME_FILE = "outcome.json"
 
 
 class TrainOutcome(BaseModel):
-    """Result of one run. Times in seconds, memory in MiB, losses in nats per token."""
+    """Result of one run. Times in seconds, memory in MiB, losses in nats per token.
+
+    None stands for what the backend does not say.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -29,16 +32,16 @@ class TrainOutcome(BaseModel):
     steps: int
     epochs: float
     rows: int
-    rows_too_long: int
-    tokens: int
+    rows_too_long: int | None
+    tokens: int | None
     """Non-padding tokens processed, over all epochs."""
-    trained_tokens: int
+    trained_tokens: int | None
     """Those among them that an assistant said."""
     train_seconds: float
     """Time inside optimizer steps of this attempt."""
-    tokens_per_second: float
-    first_loss: float
-    last_loss: float
+    tokens_per_second: float | None
+    first_loss: float | None
+    last_loss: float | None
     peak_memory_mib: float
     resumed_from_step: int
     settings: dict[str, Any]

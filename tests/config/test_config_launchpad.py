@@ -1,7 +1,5 @@
 """What the launchpad shows is what the file says; what a run changes is checked like a file."""
 
-from __future__ import annotations
-
 import dagster as dg
 import pytest
 

@@ -36,14 +36,14 @@ def test_a_misspelled_key_is_pointed_at_and_the_right_one_named(refusal):
         dataset:
           uri: /data
         training:
-          num_epochs: 2
-          learning_rat: 1.0e-5
+          seed: 2
+          num_epoch: 3
         """
     )
     assert message == text(
         """
-        pipe.yaml:6:3: training.learning_rat: there is no such parameter; did you mean learning_rate?
-            learning_rat: 1.0e-5
+        pipe.yaml:6:3: training.num_epoch: there is no such parameter; did you mean num_epochs?
+            num_epoch: 3
             ^
         """
     )
@@ -73,13 +73,17 @@ def test_a_value_out_of_range_is_pointed_at_and_shown(refusal):
 
 
 def test_a_value_under_a_seeds_name_is_pointed_at_where_it_stands(refusal):
-    message = refusal("dataset: {uri: /data}\ntraining:\n  seed: 1\n  phase_02_train_man_epochs: 0\n")
+    message = refusal(
+        "dataset: {uri: /data}\ntraining:\n  seed: 1\n  phase_02_train_man_epochs: 0\n"
+    )
     assert message.startswith("pipe.yaml:4:30: training.num_epochs: ")
 
 
 def test_a_wrong_type_is_pointed_at(refusal):
     message = refusal("dataset: {uri: /data}\ntraining: {num_epochs: two}\n")
-    assert message.startswith("pipe.yaml:2:24: training.num_epochs: Input should be a valid integer")
+    assert message.startswith(
+        "pipe.yaml:2:24: training.num_epochs: Input should be a valid integer"
+    )
     assert "(it is 'two')" in message
     assert message.endswith("\n" + " " * 25 + "^")
 
@@ -180,7 +184,8 @@ def test_a_file_that_is_no_map_is_refused(refusal, content):
 
 
 def test_a_key_that_is_no_text_is_refused(refusal):
-    assert "pipe.yaml:2:1" in refusal("dataset: {uri: /data}\n1: x\n")
+    message = refusal("dataset: {uri: /data}\n1: x\n")
+    assert message.startswith("pipe.yaml:2:4: 1: Keys should be strings")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
