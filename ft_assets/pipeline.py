@@ -32,7 +32,6 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
         selection=dg.AssetSelection.groups(spec.name),
         description=spec.description or f"All assets of the pipeline {spec.name}.",
         tags={"pipeline": spec.name, **spec.tags},
-        partitions_def=drops,
     )
     schedule = schedule_of(pipeline, job)
     return dg.Definitions(

@@ -19,6 +19,7 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.repository_definition.valid_definitions import (
     SINGLETON_REPOSITORY_NAME,
 )
+from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.config import is_dagster_home_set
 from dagster._core.remote_origin import RemoteRepositoryOrigin
@@ -29,6 +30,7 @@ from ft_assets.config import Pipeline
 from ft_assets.config.launchpad import BLOCK_OF_ASSET, FORCEABLE, effective_spec, op_name
 from resources.errors import UserError
 from resources.home import CHECKOUT
+from resources.sources.partitions import substitute
 
 ASSETS = tuple(BLOCK_OF_ASSET)
 
@@ -67,7 +69,9 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
     """
     spec = request.pipeline.spec
     config = run_config(request)
-    effective_spec(spec, config)  # refuse before there is a run
+    effective = effective_spec(spec, config)  # refuse before there is a run
+    if request.partition is not None:
+        substitute(effective.dataset.uri, request.partition)  # and before there is a partition
     selection = _asset_keys(request)
     job = (
         ReconstructableRepository.for_module("ft_assets.definitions", "defs")
@@ -92,7 +96,8 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
     success = False
     for event in execute_run_iterator(job, dagster_run, instance):
         if event.is_step_failure:
-            failures.append(_failure_text(event))
+            if not _is_failed_check(event):  # which has spoken for itself
+                failures.append(_failure_text(event))
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             done = event.step_materialization_data.materialization
             assert done.asset_key is not None
@@ -160,6 +165,11 @@ def _repository_origin() -> RemoteRepositoryOrigin:
     return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
 
 
+def _is_failed_check(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
+
+
 def _failure_text(event: dg.DagsterEvent) -> str:
     """What a failed step has to say to a person."""
     data = event.step_failure_data
@@ -168,6 +178,10 @@ def _failure_text(event: dg.DagsterEvent) -> str:
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
+    if error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__:
+        return (
+            f"interrupted at {event.step_key}: run it again, and what is finished is not done twice"
+        )
     return error.message.strip() if error is not None else f"step {event.step_key} failed"
 
 

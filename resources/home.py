@@ -9,6 +9,8 @@ from typing import Any
 
 import dagster as dg
 
+from resources.errors import UserError
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The repository, when the packages run out of one; elsewhere the folder they are installed in."""
 
@@ -48,15 +50,36 @@ def dagster_home() -> Path:
     """The folder of Dagster's instance, with the repository's ``dagster.yaml`` in it.
 
     ``DAGSTER_HOME`` wins: a deployment brings its own.
+
+    Raises:
+        UserError: ``DAGSTER_HOME`` names no folder, or ours cannot be made.
     """
     if given := os.environ.get("DAGSTER_HOME"):
-        return Path(given).expanduser().absolute()
+        folder = Path(given).expanduser().absolute()
+        if not folder.is_dir():
+            raise UserError(f"DAGSTER_HOME names {given!r}, which is not a folder: create it")
+        return folder
     folder = ft_home() / "dagster"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {folder} ({error.strerror}): set FT_HOME to a folder that "
+            "this user can write to"
+        ) from error
     ours = next(
         file
         for file in (CHECKOUT / "dagster.yaml", CHECKOUT / "ft_assets" / "dagster.yaml")
         if file.exists()
     )
-    shutil.copyfile(ours, folder / "dagster.yaml")
+    _copy_if_changed(ours, folder / "dagster.yaml")
     return folder
+
+
+def _copy_if_changed(source: Path, target: Path) -> None:
+    """In one act: another process may be reading its settings."""
+    if target.exists() and target.read_bytes() == source.read_bytes():
+        return
+    partial = target.with_name(f"{target.name}.{os.getpid()}")
+    shutil.copyfile(source, partial)
+    partial.replace(target)

@@ -78,7 +78,7 @@ def _fingerprint(this: Step, split: Artifact, model: Artifact) -> str:
     return value_digest(
         {
             "code": CODE_VERSION,
-            "model": model.digest,
+            "model": model.data_version,
             "base_model": plan.base_model.digest,
             "held_out": report["held_out_digest"],
             "config": this.spec.evaluation.model_dump(mode="json"),
@@ -158,7 +158,7 @@ def _publish(
         "fingerprint": fingerprint,
         "summary": summary.model_dump(mode="json"),
         "verdict": judge(summary).model_dump(mode="json"),
-        "model_digest": inputs[1].digest,
+        "model_data_version": inputs[1].data_version,
     }
     with this.publish(store, inputs, **metadata) as draft:
         shutil.copyfile(output / "results.json", draft.path / "results.json")
@@ -182,7 +182,7 @@ def _result(
             "verdict": verdict.reason,
             "results": table(result_rows(summary)),
             "report": dg.PathMetadataValue(f"{artifact.uri}/results.json"),
-            "fingerprint": artifact.manifest.metadata["fingerprint"],
+            "fingerprint": str(manifest["fingerprint"])[:SHORT],
             **_plotted(summary),
         },
         up_to_date=up_to_date,
@@ -197,7 +197,7 @@ def result_rows(summary: EvaluationSummary) -> list[dict[str, str | float | None
     if base.held_out is not None and tuned.held_out is not None:
         rows += [
             _row("held-out rows", name, getattr(base.held_out, key), getattr(tuned.held_out, key))
-            | {"standard error": getattr(tuned.held_out, f"{key}_stderr")}
+            | {"standard error": _rounded(getattr(tuned.held_out, f"{key}_stderr"))}
             for key, name in {
                 "loss": "loss per token (nats)",
                 "perplexity": "perplexity per token",
@@ -207,7 +207,7 @@ def result_rows(summary: EvaluationSummary) -> list[dict[str, str | float | None
     for task, metrics in tuned.tasks.items():
         rows += [
             _row(task, name, base.tasks.get(task, {}).get(name), value)
-            | {"standard error": metrics.get(f"{name}_stderr")}
+            | {"standard error": _rounded(metrics.get(f"{name}_stderr"))}
             for name, value in metrics.items()
             if not name.endswith("_stderr")
         ]

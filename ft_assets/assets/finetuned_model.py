@@ -15,6 +15,7 @@ from ft_assets.charts import line_chart, sparkline_markdown
 from ft_assets.config import Pipeline
 from ft_assets.kubernetes import GPU_POOL, training_op_tags
 from ft_assets.lineage import SHORT, table
+from ft_assets.provenance.digest import files_digest
 from ft_assets.training.base_model import locate
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan
@@ -147,8 +148,15 @@ def _publish(
         shutil.copytree(
             run_dir / outcome.model_dir, draft.path / "model", copy_function=_link_or_copy
         )
+        draft.data_version = _digest(draft.path / "model")
     assert draft.artifact is not None
     return draft.artifact
+
+
+def _digest(model: Path) -> str:
+    """The model alone: metrics tell how fast it was trained, which makes it no other model."""
+    names = [str(path.relative_to(model)) for path in model.rglob("*") if path.is_file()]
+    return files_digest(model, names)
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -182,14 +190,14 @@ def _metadata(artifact: Artifact) -> dict[str, Any]:
         "resumed_from_step": outcome.resumed_from_step,
     }
     return {
-        **{name: value for name, value in numbers.items() if value is not None},
+        "loss": dg.MetadataValue.md(sparkline_markdown(curve, "loss")),
+        **{name: round(value, 4) for name, value in numbers.items() if value is not None},
         "model": dg.PathMetadataValue(f"{artifact.uri}/model"),
         "base_model": plan.base_model.name,
         "base_model_digest": plan.base_model.digest[:SHORT],
         "algorithm": plan.algorithm,
         "backend": plan.backend,
         "fingerprint": plan.fingerprint[:SHORT],
-        "loss": dg.MetadataValue.md(sparkline_markdown(curve, "loss")),
         "loss_chart": dg.PathMetadataValue(f"{artifact.uri}/loss.svg"),
         "parameters": table(
             [{"parameter": name, "value": str(value)} for name, value in plan.parameters.items()]

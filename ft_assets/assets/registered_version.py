@@ -66,7 +66,7 @@ def registered_version(
 def _refuse_unless_won(model: Artifact, report: Artifact) -> None:
     """A run of this asset alone does not look at the check, so the report is judged again."""
     metadata: Any = report.manifest.metadata
-    if metadata["model_digest"] != model.digest:
+    if metadata["model_data_version"] != model.data_version:
         raise UserError(
             "the evaluation report is about another model than the current one: materialize "
             "eval_report first"
@@ -81,7 +81,7 @@ def _registration(this: Step, model: Artifact, report: Artifact) -> Registration
     drop = f" on drop {this.partition}" if this.partition else ""
     return Registration(
         model=config.name,
-        digest=model.digest,
+        digest=model.data_version,
         uri=f"{model.uri}/model",
         version=config.version,
         base_version=config.base_version,
@@ -107,7 +107,7 @@ def _properties(this: Step, model: Artifact, report: Artifact) -> dict[str, Prop
     return {
         "pipeline": this.spec.name,
         "partition": this.partition or "",
-        "run_id": this.context.run_id,
+        "run_id": this.context.run.run_id,
         "base_model": plan.base_model.name,
         "base_model_digest": plan.base_model.digest,
         "algorithm": plan.algorithm,

@@ -98,7 +98,7 @@ class Step:
             pipeline=self.spec.name,
             asset=self.asset,
             partition=self.partition,
-            run_id=self.context.run_id,
+            run_id=self.context.run.run_id,
             code_version=self.code_version,
             config=block.model_dump(mode="json"),
             inputs=input_records(inputs),

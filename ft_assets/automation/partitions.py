@@ -7,6 +7,7 @@ import dagster as dg
 from ft_assets.config import Pipeline
 from resources.errors import UserError
 from resources.sources import Sources
+from resources.sources.partitions import natural_order
 
 
 def drops_of(pipeline: Pipeline) -> dg.DynamicPartitionsDefinition | None:
@@ -27,8 +28,10 @@ def newest_drop(pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstan
     Raises:
         UserError: there is none.
     """
-    listed = sources.list_partitions(pipeline.spec.dataset.uri, base_dir=pipeline.folder)
-    known = listed or list(instance.get_dynamic_partitions(f"{pipeline.spec.name}_drops"))
+    known = sources.list_partitions(pipeline.spec.dataset.uri, base_dir=pipeline.folder)
+    if known is None:
+        added = instance.get_dynamic_partitions(f"{pipeline.spec.name}_drops")
+        known = sorted(added, key=natural_order)
     if not known:
         raise UserError(
             f"pipeline {pipeline.spec.name} has no data drop yet: nothing matches "

@@ -15,7 +15,7 @@ from rich.table import Table
 from ft_assets.cli.output import command, fail, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
 from resources.errors import UserError
-from resources.home import CHECKOUT, dagster_home, ft_home
+from resources.home import CHECKOUT
 
 DEMO = "demo"
 DEMO_DROP = "drop-1"
@@ -25,9 +25,6 @@ DEMO_DROP = "drop-1"
 @click.version_option(package_name="ft-assets")
 def main() -> None:
     """Fine-tune language models as Dagster assets."""
-    os.environ["DAGSTER_HOME"] = str(dagster_home())
-    # A step's child process and the UI find what this process finds.
-    os.environ["FT_HOME"] = str(ft_home())
 
 
 @main.command("list")
@@ -175,7 +172,12 @@ def _parse_settings(settings: tuple[str, ...]) -> Mapping[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting}: write BLOCK.PARAMETER=VALUE")
-        parsed[name.strip()] = _value(value)
+        try:
+            parsed[name.strip()] = _value(value)
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"--set {setting}: the value is no valid YAML: put it between quotes"
+            ) from error
     return parsed
 
 

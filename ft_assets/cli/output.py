@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from resources.errors import UserError
+from resources.home import dagster_home, ft_home
 
 P = ParamSpec("P")
 
@@ -28,11 +29,18 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            _settle_home()
             function(*args, **kwargs)
         except UserError as error:
             fail(str(error), as_json=bool(kwargs.get("as_json")))
 
     return wrapped
+
+
+def _settle_home() -> None:
+    """A step's child process and the UI find the state that this process finds."""
+    os.environ["DAGSTER_HOME"] = str(dagster_home())
+    os.environ["FT_HOME"] = str(ft_home())
 
 
 def fail(message: str, *, as_json: bool, **details: Any) -> None:

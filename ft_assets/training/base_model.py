@@ -91,7 +91,10 @@ def locate(
 
 def _package_file(name: str, hf_token_env: str) -> BaseModelRef:
     package, _, file = name.removeprefix("package://").partition("/")
-    spec = find_spec(package) if package.isidentifier() else None
+    try:
+        spec = find_spec(package) if package.isidentifier() else None
+    except ValueError:  # a module in memory, such as __main__
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"training.base_model: {name}: there is no installed package {package!r}: install it "
@@ -158,6 +161,7 @@ def _hub_digest(repo: str, commit: str) -> str:
 
 
 def _ask_hub(name: str, repo: str, revision: str | None, hf_token_env: str) -> tuple[str, set[str]]:
+    import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -172,10 +176,7 @@ def _ask_hub(name: str, repo: str, revision: str | None, hf_token_env: str) -> t
     try:
         info = api.model_info(repo, revision=revision, timeout=30)
     except GatedRepoError as error:
-        raise UserError(
-            f"training.base_model: {name} is gated: ask for access on the hub and put a token into "
-            f"the environment variable {hf_token_env}"
-        ) from error
+        raise _gated(name, hf_token_env) from error
     except RevisionNotFoundError as error:
         raise UserError(f"training.base_model: {repo} has no revision {revision!r}") from error
     except RepositoryNotFoundError as error:
@@ -183,13 +184,20 @@ def _ask_hub(name: str, repo: str, revision: str | None, hf_token_env: str) -> t
             f"training.base_model: the hub has no model {repo}, or it is private and "
             f"{hf_token_env} holds no token for it"
         ) from error
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, OfflineModeIsEnabled, httpx2.TransportError, OSError) as error:
         raise UserError(
             f"training.base_model: {name}: the hub cannot be reached "
             f"({type(error).__name__}): check the network or HF_ENDPOINT, or name a folder"
         ) from error
     files = {sibling.rfilename for sibling in info.siblings or []}
     return str(info.sha), files
+
+
+def _gated(name: str, hf_token_env: str) -> UserError:
+    return UserError(
+        f"training.base_model: {name} is gated: ask for access on the hub and put a token into "
+        f"the environment variable {hf_token_env}"
+    )
 
 
 def _refuse_incomplete(name: str, files: set[str]) -> None:
@@ -288,8 +296,9 @@ def _from_gguf(ref: BaseModelRef, staging: Path) -> None:
 
 
 def _from_hub(ref: BaseModelRef, staging: Path) -> None:
+    import httpx2
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
     try:
         snapshot_download(
@@ -300,7 +309,9 @@ def _from_hub(ref: BaseModelRef, staging: Path) -> None:
             endpoint=os.environ.get("HF_ENDPOINT") or None,
             token=os.environ.get(ref.hf_token_env) or False,
         )
-    except (HfHubHTTPError, OSError) as error:
+    except GatedRepoError as error:
+        raise _gated(ref.name, ref.hf_token_env) from error
+    except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
         raise UserError(
             f"training.base_model: {ref.name} could not be downloaded "
             f"({type(error).__name__}: {error})"

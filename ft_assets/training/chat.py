@@ -115,18 +115,25 @@ def _without_markers(text: str) -> str:
 
 
 def _between_markers(marked: str) -> list[tuple[int, int]]:
-    """Spans between the markers, as positions in the text without them."""
+    """Spans between the markers, as positions in the text without them.
+
+    None at all when a marker has lost its partner: the template has cut a turn.
+    """
     spans: list[tuple[int, int]] = []
-    start = -1
+    start: int | None = None
     markers = 0
     for position, char in enumerate(marked):
-        if char == _OPEN:
+        if char not in (_OPEN, _CLOSE):
+            continue
+        if (char == _OPEN) != (start is None):
+            return []
+        if start is None:
             start = position - markers
-            markers += 1
-        elif char == _CLOSE:
+        else:
             spans.append((start, position - markers))
-            markers += 1
-    return spans
+            start = None
+        markers += 1
+    return spans if start is None else []
 
 
 def _token_range(

@@ -195,7 +195,7 @@ def _instructlab(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[s
         "nnodes": 1,
     }
     if config.fsdp_sharding_strategy is not None:
-        parameters["fsdp_options"] = {"sharding_strategy": config.fsdp_sharding_strategy}
+        parameters["fsdp_sharding_strategy"] = config.fsdp_sharding_strategy
     return parameters
 
 

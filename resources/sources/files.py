@@ -14,9 +14,6 @@ from pathlib import Path, PurePosixPath
 
 from resources.errors import UserError
 
-CHUNK = 1 << 20
-"""Bytes read at a time."""
-
 SUFFIXES = tuple(
     kind + packing for kind in (".jsonl", ".json", ".parquet") for packing in ("", ".gz", ".zst")
 )

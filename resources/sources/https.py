@@ -20,7 +20,6 @@ import httpx
 from resources.errors import UserError
 from resources.sources.address import Access, CheckedTransport
 from resources.sources.files import (
-    CHUNK,
     Fetched,
     SizeLimit,
     SourceFile,
@@ -204,7 +203,7 @@ def _receive(response: httpx.Response, received: _Received, limit: SizeLimit, wh
     if total is not None:
         limit.require(what, total)
     with received.part.open("ab") as stream:
-        for chunk in response.iter_raw(CHUNK):
+        for chunk in response.iter_raw():  # as they come: a break loses nothing that arrived
             limit.require(what, received.size + len(chunk))
             stream.write(chunk)
             received.sha256.update(chunk)

@@ -4,6 +4,9 @@ Credentials come from boto3's own chain. Each object is read with If-Match on th
 seen first, so that parts of two versions never meet in one file.
 """
 
+# boto3 and its parts ship no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ ROWS = 40
 
 _EXAMPLES = CHECKOUT / "examples" / "python-docs" / "drop-1.jsonl"
 _FROM_OUTSIDE = ("FT_", "DAGSTER_", "AWS_", "HF_")
-_FIT = Path(sys.executable).with_name("ft")
+_PROGRAMS = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class TinyPipeline:
     def ft(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ft:
         """Call ``ft`` as a person does, and wait for its end."""
         done = subprocess.run(
-            [str(_FIT), *arguments],
+            [str(_PROGRAMS / "ft"), *arguments],
             env=clean_environment({**self.environment, **(environment or {})}),
             cwd=self.root,
             capture_output=True,
@@ -120,20 +121,27 @@ class TinyPipeline:
         return Ft(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Call ``ft`` and do not wait."""
-        return subprocess.Popen(
-            [str(_FIT), *arguments],
-            env=clean_environment(self.environment),
-            cwd=self.root,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        """Call ``ft`` and do not wait; its stdout is the file ``stdout`` in the folder."""
+        with (self.root / "stdout").open("wb") as stdout:
+            return subprocess.Popen(
+                [str(_PROGRAMS / "ft"), *arguments],
+                env=clean_environment(self.environment),
+                cwd=self.root,
+                stdout=stdout,
+                stderr=subprocess.DEVNULL,
+            )
 
     def instance(self) -> dg.DagsterInstance:
         """Dagster's instance of its runs. Close it, or use it in a ``with`` statement."""
         import dagster as dg
 
         return dg.DagsterInstance.from_config(str(self.home / "dagster"))
+
+    def clone(self, root: Path) -> TinyPipeline:
+        """The same pipeline with the same past in another folder, to go on there alone."""
+        clone = make_tiny_pipeline(root, (self.root / "base-model").resolve())
+        shutil.copytree(self.home, clone.home)
+        return clone
 
     def artifact(self, asset: str, partition: str | None = "drop-1") -> Artifact:
         """The current artifact of one of its assets."""

@@ -61,11 +61,12 @@ class Handler(BaseHTTPRequestHandler):
         answer = state.answers.pop(0) if len(state.answers) > 1 else state.answers[0]
         self.send_response(answer.status)
         for name, value in ({"Content-Length": str(len(answer.body))} | answer.headers).items():
-            self.send_header(name, value)
+            if value:  # an empty Content-Length: say none
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body[: answer.cut])
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Quiet."""
 
 

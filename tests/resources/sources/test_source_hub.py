@@ -132,7 +132,7 @@ def test_a_hub_that_does_not_answer_is_worth_another_try(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(SourceUnavailableError, match="cannot be reached: .*HF_ENDPOINT"):
+    with pytest.raises(SourceUnavailableError, match=r"cannot be reached: .*HF_ENDPOINT"):
         read("hf://org/chats", tmp_path)
 
 
@@ -143,7 +143,8 @@ def test_the_offline_switch_of_the_library_is_named(tmp_path: Path):
         "from resources.errors import UserError\n"
         "from resources.sources import hub, files, uri\n"
         "try:\n"
-        "    hub.fetch(uri.parse_uri('hf://a/b'), pathlib.Path(sys.argv[1]), files.SizeLimit(0), 'T')\n"
+        "    into = pathlib.Path(sys.argv[1])\n"
+        "    hub.fetch(uri.parse_uri('hf://a/b'), into, files.SizeLimit(0), 'T')\n"
         "except UserError as error:\n"
         "    print(type(error).__name__, error)\n"
     )

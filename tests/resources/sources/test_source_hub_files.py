@@ -23,13 +23,13 @@ def card(configs: str) -> str:
     ("paths", "expected"),
     [
         (["b.jsonl", "a.parquet"], ["a.parquet", "b.jsonl"]),
-        (["data/train-00000-of-2.parquet", "data/test-00000.parquet"], ["data/train-00000-of-2.parquet"]),
+        (["d/train-0-of-2.parquet", "d/test-0.parquet"], ["d/train-0-of-2.parquet"]),
         (["train/a.jsonl", "dev/a.jsonl"], ["train/a.jsonl"]),
         (["training.jsonl", "strain.jsonl"], ["training.jsonl"]),
         (["chats.jsonl", "test.jsonl"], ["chats.jsonl"]),
         (["train/test-cases.jsonl", "train/a.jsonl"], ["train/a.jsonl"]),
     ],
-)  # fmt: skip
+)
 def test_names_tell_the_split(paths: list[str], expected: list[str]):
     assert list(pick("hf://org/d", paths).files) == expected
 

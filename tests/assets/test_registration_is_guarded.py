@@ -1,0 +1,105 @@
+"""Nothing is registered that has not won: what is partial, worse or not finite stops there."""
+
+from __future__ import annotations
+
+import pytest
+
+from resources.registry import EmbeddedRegistry
+from tests.support.tiny_pipeline import NAME
+
+LAST_TWO = "eval_report,registered_version"
+
+
+def _versions(pipeline):
+    registry = EmbeddedRegistry(path=str(pipeline.home / "registry.db"))
+    return [version.version for version in registry.list_versions("tiny-assistant")]
+
+
+def _materialized(pipeline, asset, run_id):
+    with pipeline.instance() as instance:
+        return any(
+            entry.dagster_event is not None
+            and entry.dagster_event.event_type_value == "ASSET_MATERIALIZATION"
+            and entry.dagster_event.asset_key.path[-1] == asset
+            for entry in instance.all_logs(run_id)
+        )
+
+
+def test_a_partial_evaluation_is_kept_and_registers_nothing(trained_once, ft):
+    (trained_once.home / "registry.db").unlink()
+
+    run = ft(
+        trained_once, "run", NAME, "--json", "--select", LAST_TWO, "--set", "evaluation.limit=2"
+    )
+
+    assert run.exit_code == 1
+    assert run.json["checks"] == {"beats_base": False}
+    assert "the evaluation is partial (evaluation.limit)" in run.json["error"]
+    assert run.json["made"] == ["eval_report"]
+    report = trained_once.artifact("eval_report").manifest.metadata
+    assert report["summary"]["partial"]
+    assert not report["verdict"]["passed"]
+    assert not _materialized(trained_once, "registered_version", run.json["run_id"])
+    assert not (trained_once.home / "registry.db").exists()
+
+    alone = ft(trained_once, "run", NAME, "--json", "--select", "registered_version")
+
+    assert alone.exit_code == 1
+    assert alone.json["error"].startswith("not registered: the evaluation is partial")
+    assert not (trained_once.home / "registry.db").exists()
+
+    again = ft(trained_once, "run", NAME, "--json", "--select", "eval_report,registered_version",
+               "--set", "evaluation.limit=2")  # fmt: skip
+    assert again.json["up_to_date"] == ["eval_report"]
+    assert again.json["checks"] == {"beats_base": False}, "a reused report decides the same"
+
+
+@pytest.mark.slow
+def test_a_model_that_became_worse_is_kept_and_registers_nothing(trained_once, ft):
+    run = ft(
+        trained_once,
+        *("run", NAME, "--json", "--select", f"finetuned_model,{LAST_TWO}"),
+        *("--set", "training.learning_rate=0.9"),
+    )
+
+    assert run.exit_code == 1
+    assert run.json["tuned_loss"] > run.json["base_loss"]
+    assert run.json["checks"] == {"beats_base": False}
+    assert run.json["error"].startswith("check beats_base: held-out loss ")
+    assert run.json["error"].endswith("not better")
+    assert "Traceback" not in run.stdout + run.stderr
+    assert not _materialized(trained_once, "registered_version", run.json["run_id"])
+    assert _versions(trained_once) == ["1.0.0"]
+
+    alone = ft(trained_once, "run", NAME, "--json", "--select", "registered_version")
+
+    assert alone.exit_code == 1
+    assert alone.json["error"].startswith("not registered: held-out loss ")
+    assert _versions(trained_once) == ["1.0.0"]
+
+
+@pytest.mark.slow
+def test_a_better_model_is_the_next_version_and_the_champion(trained_once, ft):
+    run = ft(
+        trained_once,
+        *("run", NAME, "--json", "--select", f"finetuned_model,{LAST_TWO}"),
+        *("--set", "training.num_epochs=2"),
+    )
+
+    assert run.exit_code == 0, run.stderr
+    assert (run.json["version"], run.json["stage"]) == ("1.0.1", "champion")
+    registry = EmbeddedRegistry(path=str(trained_once.home / "registry.db"))
+    assert {v.version: v.stage for v in registry.list_versions("tiny-assistant")} == {
+        "1.0.1": "champion",
+        "1.0.0": "archived",
+    }
+
+
+def test_an_explicit_version_that_is_taken_is_refused(trained_once, ft):
+    run = ft(
+        trained_once,
+        *("run", NAME, "--json", "--select", "registered_version"),
+        *("--set", "registry.version=2.0.0"),
+    )
+    assert run.exit_code == 1
+    assert "registered as version 1.0.0 already, so it cannot be 2.0.0" in run.json["error"]

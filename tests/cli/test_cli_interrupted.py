@@ -1,0 +1,100 @@
+"""A killed or interrupted run: its child goes too, nothing half-made shows, the next resumes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from tests.support.tiny_pipeline import NAME, TinyPipeline
+
+pytestmark = pytest.mark.slow
+
+_PATIENCE = 120
+"""Seconds after which something that has to happen has not."""
+
+LONG = {
+    "num_epochs": 60,  # seconds, of which a fraction is needed
+    "save_full_state": True,
+}
+
+
+def _wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not happened():
+        assert process.poll() is None, "the run ended before it could be interrupted"
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _has_checkpoint(pipeline: TinyPipeline) -> bool:
+    return any((pipeline.home / "runs").glob("*/checkpoint-*/COMPLETE"))
+
+
+@contextmanager
+def _training(pipeline: TinyPipeline) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
+    """The command while its child trains, after the first checkpoint."""
+    select = "raw_dataset,split_dataset,finetuned_model"
+    process = pipeline.start("run", NAME, "--json", "--select", select)
+    try:
+        _wait_for(lambda: _has_checkpoint(pipeline), process)
+        (worker,) = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "ft_assets.training.worker" in " ".join(child.cmdline())
+        ]
+        yield process, worker
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_gone(worker: psutil.Process) -> bool:
+    gone, _ = psutil.wait_procs([worker], timeout=_PATIENCE)
+    return gone == [worker]
+
+
+def _goes_on(pipeline: TinyPipeline) -> None:
+    after = pipeline.ft("run", NAME, "--json", "--select", "finetuned_model")
+    assert after.exit_code == 0, after.stderr
+    outcome = pipeline.artifact("finetuned_model").manifest.metadata["outcome"]
+    assert outcome["resumed_from_step"] > 0
+    metrics = pipeline.artifact("finetuned_model").file("metrics.jsonl").read_text().splitlines()
+    assert len(metrics) == outcome["steps"] == 4 * LONG["num_epochs"], "no step twice, none missing"
+    assert not any((pipeline.home / "runs").iterdir())
+
+
+def test_a_killed_run_takes_its_child_along_and_the_next_one_resumes(tiny):
+    tiny.write({"training": LONG})
+
+    with _training(tiny) as (process, worker):
+        process.send_signal(signal.SIGKILL)
+        assert _is_gone(worker)
+
+    assert tiny.artifacts() == ["raw_dataset", "split_dataset"]
+    _goes_on(tiny)
+
+
+def test_an_interrupted_run_ends_its_child_and_is_not_a_success(tiny):
+    tiny.write({"training": LONG})
+
+    with _training(tiny) as (process, worker):
+        process.send_signal(signal.SIGINT)
+        assert _is_gone(worker)
+        assert process.wait(timeout=_PATIENCE) == 1
+
+    result = json.loads((tiny.root / "stdout").read_text())
+    assert result["error"].startswith("interrupted at tiny__finetuned_model: run it again")
+    assert not result["success"]
+    assert tiny.artifacts() == ["raw_dataset", "split_dataset"]
+    with tiny.instance() as instance:
+        (record,) = instance.get_run_records()
+    assert record.dagster_run.is_finished
+    assert not record.dagster_run.is_success
+    _goes_on(tiny)

@@ -1,0 +1,86 @@
+"""Fixtures of the tests that run a whole pipeline: the tiny one, before and after its first run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.tiny_model import make_tiny_model
+from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
+
+FtHere = Callable[..., Ft]
+"""``ft(pipeline, *arguments)``: the command in this process, which saves seconds per call."""
+
+
+@pytest.fixture(scope="session")
+def tiny_base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("base") / "tiny-qwen2")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, tiny_base_model: Path) -> TinyPipeline:
+    """The tiny pipeline, which has never run."""
+    return make_tiny_pipeline(tmp_path / "tiny", tiny_base_model)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The tiny pipeline after one run of the whole graph. Read only: all tests share it."""
+
+    pipeline: TinyPipeline
+    call: Ft
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What ``ft run --json`` printed."""
+        return self.call.json
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_base_model: Path) -> Trained:
+    pipeline = make_tiny_pipeline(tmp_path_factory.mktemp("trained"), tiny_base_model)
+    call = pipeline.ft("run", "tiny", "--json")
+    assert call.exit_code == 0, call.stderr
+    return Trained(pipeline, call)
+
+
+@pytest.fixture
+def trained_once(trained: Trained, tmp_path: Path) -> TinyPipeline:
+    """The tiny pipeline after its first run, for one test to go on with."""
+    return trained.pipeline.clone(tmp_path / "once")
+
+
+@pytest.fixture
+def ft(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> FtHere:
+    def call(pipeline: TinyPipeline, *arguments: str, **environment: str) -> Ft:
+        from dagster._core.definitions.reconstruct import ReconstructableJob
+
+        from ft_assets.cli import main
+
+        given = clean_environment({**pipeline.environment, **environment})
+        for name in os.environ.keys() - given.keys():
+            monkeypatch.delenv(name)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        capfd.readouterr()
+        exit_code: Any = 0
+        try:
+            # A process reads its environment once; this one reads it for every call.
+            sys.modules.pop("ft_assets.definitions", None)
+            ReconstructableJob.get_definition.cache_clear()
+            ReconstructableJob.get_repository_definition.cache_clear()
+            main(args=list(arguments), prog_name="ft")
+        except SystemExit as stop:
+            exit_code = stop.code or 0
+        finally:
+            monkeypatch.delenv("DAGSTER_HOME", raising=False)  # that ft sets for its children
+        captured = capfd.readouterr()
+        return Ft(exit_code, captured.out, captured.err)
+
+    return call

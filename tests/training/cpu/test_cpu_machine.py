@@ -1,0 +1,50 @@
+"""Threads and precision are decided once per run; a run that goes on keeps them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ft_assets.training.cpu.machine import decide, free_cores, precision
+from ft_assets.training.plan import TrainPlan
+
+
+@pytest.fixture
+def plan(plan_file):
+    def read(**values) -> TrainPlan:
+        return TrainPlan.model_validate_json(plan_file(**values).read_text())
+
+    return read
+
+
+def test_what_the_plan_names_is_taken(plan, tmp_path):
+    decided = decide(plan(threads=3, precision="bf16"), tmp_path)
+    assert decided == {"threads": 3, "precision": "bf16"}
+
+
+def test_a_run_that_goes_on_keeps_what_it_began_with(plan, tmp_path):
+    first = decide(plan(threads=3, precision="fp32"), tmp_path)
+    assert decide(plan(threads=0, precision="auto"), tmp_path) == first
+
+
+def test_without_a_number_the_free_cores_are_taken(plan, tmp_path):
+    threads = decide(plan(threads=0, precision="auto"), tmp_path)["threads"]
+    assert isinstance(threads, int)
+    assert 1 <= threads <= (os.cpu_count() or 1)
+
+
+def test_at_least_one_core_is_always_free(monkeypatch):
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 100.0)
+    assert free_cores() == 1
+
+
+@pytest.mark.parametrize("asked", ["fp32", "bf16"])
+def test_a_precision_that_is_named_is_taken(asked):
+    assert precision(asked) == asked
+
+
+@pytest.mark.parametrize(("supported", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_auto_computes_in_bf16_only_where_the_processor_does(monkeypatch, supported, chosen):
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: supported)
+    assert precision("auto") == chosen

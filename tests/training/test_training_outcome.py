@@ -1,0 +1,95 @@
+"""A model folder is whole or refused; an outcome is there or not, never half."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome, verify_model
+from resources.errors import UserError
+
+OUTCOME = TrainOutcome(
+    model_dir="hf_format/samples_80",
+    base_model_dir="/base",
+    steps=10,
+    epochs=2.0,
+    rows=40,
+    rows_too_long=0,
+    tokens=4000,
+    trained_tokens=1000,
+    train_seconds=1.5,
+    tokens_per_second=2666.0,
+    first_loss=5.0,
+    last_loss=2.0,
+    peak_memory_mib=900.0,
+    resumed_from_step=0,
+    settings={"threads": 1},
+)
+
+
+@pytest.fixture
+def model(tmp_path: Path, tiny_model: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "samples_80"))
+
+
+def test_a_whole_model_is_accepted(model):
+    verify_model(model)
+
+
+@pytest.mark.parametrize(
+    ("removed", "said"),
+    [
+        ("config.json", "the trained model in samples_80 has no config.json"),
+        ("model.safetensors", "has no safetensors weights"),
+        ("tokenizer.json", r"has no tokenizer\.json"),
+    ],
+)
+def test_a_model_without_a_part_is_refused(model, removed, said):
+    (model / removed).unlink()
+    with pytest.raises(UserError, match=said):
+        verify_model(model)
+
+
+def test_everything_that_lacks_is_told_at_once(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json, no safetensors weights, no tokenizer"):
+        verify_model(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_weight_that_is_not_finite_is_refused_with_its_name(model, value):
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][3] = value
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"not finite \(model\.norm\.weight in model\.safetensors"):
+        verify_model(model)
+
+
+def test_every_shard_is_looked_at(model):
+    save_file({"a": torch.tensor([float("nan")])}, model / "model-00002-of-00002.safetensors")
+    with pytest.raises(UserError, match=r"model-00002-of-00002\.safetensors"):
+        verify_model(model)
+
+
+def test_weights_of_other_types_are_checked_too(model):
+    save_file(
+        {"b": torch.tensor([1.0, float("inf")], dtype=torch.bfloat16), "n": torch.tensor([1, 2])},
+        model / "model.safetensors",
+    )
+    with pytest.raises(UserError, match=r"not finite \(b in"):
+        verify_model(model)
+
+
+def test_an_outcome_is_read_as_it_was_written(tmp_path):
+    assert TrainOutcome.load(tmp_path) is None
+    OUTCOME.save(tmp_path)
+    assert TrainOutcome.load(tmp_path) == OUTCOME
+    assert [file.name for file in tmp_path.iterdir()] == [OUTCOME_FILE]
+
+
+def test_a_half_written_outcome_is_none(tmp_path):
+    (tmp_path / f"{OUTCOME_FILE}.partial").write_text('{"model_dir"')
+    assert TrainOutcome.load(tmp_path) is None
