@@ -10,11 +10,14 @@ from __future__ import annotations
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 import logging
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import psutil
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.repository_definition.valid_definitions import (
     SINGLETON_REPOSITORY_NAME,
@@ -33,6 +36,8 @@ from resources.home import CHECKOUT
 from resources.sources.partitions import substitute
 
 ASSETS = tuple(BLOCK_OF_ASSET)
+_PROCESS_TAG = "ft/process"
+"""Run tag: the process that executes the run."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,8 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
         .get_reconstructable_job(spec.name)
         .get_subset(asset_selection=selection)
     )
-    tags = {"pipeline": spec.name, **spec.tags}
+    _end_runs_of_dead_commands(instance)
+    tags = {"pipeline": spec.name, _PROCESS_TAG: _process(), **spec.tags}
     if request.partition is not None:
         instance.add_dynamic_partitions(f"{spec.name}_drops", [request.partition])
         tags[PARTITION_NAME_TAG] = request.partition
@@ -112,6 +118,30 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
         elif event.event_type == dg.DagsterEventType.RUN_SUCCESS:
             success = True
     return RunOutcome(dagster_run.run_id, success, tuple(failures), materialized, checks)
+
+
+def _end_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:
+    """Mark as failed what a killed `ft run` left as running, so that it blocks no queue."""
+    host = socket.gethostname()
+    running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED])
+    for left in instance.get_runs(running, limit=100):
+        where, _, pid = left.tags.get(_PROCESS_TAG, "").rpartition(":")
+        if where == host and left.tags[_PROCESS_TAG] != _process() and not _same_process(pid):
+            instance.report_run_failed(left, "the command that executed this run was killed")
+
+
+def _process() -> str:
+    """This process, so that nobody takes a later one with the same number for it."""
+    return f"{socket.gethostname()}:{os.getpid()}-{psutil.Process().create_time():.0f}"
+
+
+def _same_process(pid_and_start: str) -> bool:
+    """Whether the process that ``_process`` named is still there."""
+    pid, _, start = pid_and_start.partition("-")
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == start
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run_config(request: RunRequest) -> dict[str, Any]:

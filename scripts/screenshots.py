@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +59,8 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def running_ui() -> Generator[str]:
-    """`ft ui` on a free port; yields its address."""
+def running_ui(environment: Mapping[str, str] | None = None) -> Generator[str]:
+    """`ft ui` on a free port, in this or another environment; yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -69,6 +69,7 @@ def running_ui() -> Generator[str]:
         [program, "ui", "--port", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=environment,
         start_new_session=True,
     )
     try:

@@ -122,11 +122,13 @@ def _evaluate(
     )
     plan_file = output / "plan.json"
     plan.write(plan_file)
-    launcher.run(
-        this.context,
-        module="ft_assets.evaluation.worker",
-        plan=plan_file,
-        on_progress=this.report,
+    this.work_seconds.append(
+        launcher.run(
+            this.context,
+            module="ft_assets.evaluation.worker",
+            plan=plan_file,
+            on_progress=this.report,
+        )
     )
 
 
@@ -139,11 +141,13 @@ def _base_folder(
         plan_file = output / "prepare.json"
         plan = PreparePlan(base_model=base, models_dir=str(home.models))
         plan_file.write_text(plan.model_dump_json())
-        launcher.run(
-            this.context,
-            module="ft_assets.training.prepare_worker",
-            plan=plan_file,
-            on_progress=this.report,
+        this.work_seconds.append(
+            launcher.run(
+                this.context,
+                module="ft_assets.training.prepare_worker",
+                plan=plan_file,
+                on_progress=this.report,
+            )
         )
     path = prepared_path(base, home.models)
     assert path is not None

@@ -112,11 +112,13 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
     plan_file = run_dir / "plan.json"
     plan_file.write_text(plan.model_dump_json(indent=1))
     if TrainOutcome.load(run_dir) is None:  # else it is trained, and only publication failed
-        launcher.run(
-            this.context,
-            module="ft_assets.training.worker",
-            plan=plan_file,
-            on_progress=this.report,
+        this.work_seconds.append(
+            launcher.run(
+                this.context,
+                module="ft_assets.training.worker",
+                plan=plan_file,
+                on_progress=this.report,
+            )
         )
     return run_dir
 

@@ -47,13 +47,14 @@ def raw_dataset(
         context: dg.AssetExecutionContext, sources: Sources, store: ArtifactStore, home: Home
     ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this, _scratch(home) as scratch:
-            fetched = _fetch(this, sources, scratch / "source")
-            report = ingest(
-                [(file.name, file.path) for file in fetched.files],
-                scratch / "rows",
-                on_bad_rows=this.spec.dataset.on_bad_rows,
-                max_bad_rows=this.spec.dataset.max_bad_rows,
-            )
+            with this.working():
+                fetched = _fetch(this, sources, scratch / "source")
+                report = ingest(
+                    [(file.name, file.path) for file in fetched.files],
+                    scratch / "rows",
+                    on_bad_rows=this.spec.dataset.on_bad_rows,
+                    max_bad_rows=this.spec.dataset.max_bad_rows,
+                )
             before = store.find(this.key, this.partition)
             with this.publish(store, [], report=report.model_dump(mode="json")) as draft:
                 draft.take(scratch / "rows" / "rows.jsonl", "rows.jsonl")
@@ -101,6 +102,7 @@ def _metadata(fetched: Fetched, report: IngestReport) -> dict[str, Any]:
         "dagster/row_count": report.rows_kept,
         "source": fetched.uri,
         "revision": fetched.revision or "none",
+        "notes": "; ".join(fetched.notes) or "none",
         "rows_read": report.rows_read,
         "rows_dropped": sum(report.dropped.values()),
         "dropped": table([{"reason": why, "rows": n} for why, n in report.dropped.items()]),

@@ -39,7 +39,7 @@ def split_dataset(
             raw = this.open(store, "raw_dataset")
             config = this.spec.dataset
             before = store.find(this.key, this.partition)
-            with this.publish(store, [raw]) as draft:
+            with this.publish(store, [raw]) as draft, this.working():
                 report = split(
                     raw.file("rows.jsonl"),
                     draft.path,

@@ -5,9 +5,10 @@ Belongs here: the frame of an asset. Does not belong here: what an asset does.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from ft_assets.lineage import lineage_metadata
 from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
 from resources.errors import UserError
 from resources.launcher.process import ChildFailedError
+from resources.sources import redact
 from resources.store import Artifact, ArtifactStore, Draft
 
 if TYPE_CHECKING:
@@ -71,6 +73,15 @@ class Step:
     asset: str
     code_version: str
     started_at: str
+    work_seconds: list[float] = field(default_factory=list[float])
+    """Time inside the work itself, piece by piece; the rest of a step is the platform's."""
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """Count the time of the block as work."""
+        began = time.monotonic()
+        yield
+        self.work_seconds.append(time.monotonic() - began)
 
     @property
     def partition(self) -> str | None:
@@ -93,14 +104,18 @@ class Step:
 
     def provenance(self, inputs: Sequence[Artifact]) -> ProvenanceRecord:
         """The record of what this step makes."""
-        block = getattr(self.spec, BLOCK_OF_ASSET[self.asset][0])
+        config: dict[str, Any] = getattr(self.spec, BLOCK_OF_ASSET[self.asset][0]).model_dump(
+            mode="json"
+        )
+        if "uri" in config:
+            config["uri"] = redact(config["uri"])  # a presigned one is a secret
         return ProvenanceRecord(
             pipeline=self.spec.name,
             asset=self.asset,
             partition=self.partition,
             run_id=self.context.run.run_id,
             code_version=self.code_version,
-            config=block.model_dump(mode="json"),
+            config=config,
             inputs=input_records(inputs),
             started_at=self.started_at,
         )
@@ -131,6 +146,7 @@ class Step:
             metadata={
                 **metadata,
                 "up_to_date": up_to_date,
+                "work_seconds": round(sum(self.work_seconds), 3),
                 **lineage_metadata(
                     inputs=input_records(inputs),
                     spec_digest=self.spec.digest,

@@ -14,8 +14,10 @@ from rich.table import Table
 
 from ft_assets.cli.output import command, fail, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
+from ft_assets.config.launchpad import BLOCK_OF_ASSET
 from resources.errors import UserError
 from resources.home import CHECKOUT
+from resources.sources import redact
 
 DEMO = "demo"
 DEMO_DROP = "drop-1"
@@ -42,7 +44,7 @@ def list_pipelines(*, as_json: bool) -> None:
                 spec.name,
                 spec.training.algorithm,
                 spec.training.base_model,
-                spec.dataset.uri,
+                redact(spec.dataset.uri),
                 spec.description,
             )
         console.print(table)
@@ -55,7 +57,7 @@ def list_pipelines(*, as_json: bool) -> None:
                 "partitioned": pipeline.spec.partitioned,
                 "algorithm": pipeline.spec.training.algorithm,
                 "base_model": pipeline.spec.training.base_model,
-                "dataset": pipeline.spec.dataset.uri,
+                "dataset": redact(pipeline.spec.dataset.uri),
                 "description": pipeline.spec.description,
             }
             for pipeline in pipelines
@@ -173,7 +175,7 @@ def _parse_settings(settings: tuple[str, ...]) -> Mapping[str, Any]:
         if not equals:
             raise UserError(f"--set {setting}: write BLOCK.PARAMETER=VALUE")
         try:
-            parsed[name.strip()] = _value(value)
+            parsed[name.strip()] = _value(name.strip(), value)
         except yaml.YAMLError as error:
             raise UserError(
                 f"--set {setting}: the value is no valid YAML: put it between quotes"
@@ -181,15 +183,29 @@ def _parse_settings(settings: tuple[str, ...]) -> Mapping[str, Any]:
     return parsed
 
 
-def _value(text: str) -> Any:
-    """A value as YAML reads it, and 1e-4 as the number that YAML takes for text."""
+def _value(setting: str, text: str) -> Any:
+    """A value as YAML reads it; 1e-4 as the number that YAML takes for text, 1.0 as the text that
+    a version is."""
     value = yaml.safe_load(text)
-    if isinstance(value, str):
+    if _takes_text(setting) and not isinstance(value, str | None):
+        return text
+    if isinstance(value, str) and not _takes_text(setting):
         try:
             return float(value)
         except ValueError:
             return value
     return value
+
+
+def _takes_text(setting: str) -> bool:
+    """Whether the parameter ``BLOCK.PARAMETER`` is a text."""
+    block, _, parameter = setting.partition(".")
+    annotations: list[Any] = [
+        part.model_fields[parameter].annotation
+        for owner, part in BLOCK_OF_ASSET.values()
+        if owner == block and parameter in part.model_fields
+    ]
+    return any(annotation in (str, str | None) for annotation in annotations)
 
 
 @main.group()

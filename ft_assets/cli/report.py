@@ -35,6 +35,7 @@ def report_of(request: RunRequest, outcome: RunOutcome) -> dict[str, Any]:
         "made": [a for a, m in outcome.materialized.items() if not m.get("up_to_date")],
         "up_to_date": [a for a, m in outcome.materialized.items() if m.get("up_to_date")],
         "checks": dict(outcome.checks),
+        "work_seconds": {a: m.get("work_seconds") for a, m in outcome.materialized.items()},
     }
     parts = {
         "raw_dataset": _data,

@@ -18,12 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from resources.errors import UserError
 
 ERROR_FILE = "error.json"
 """In the run folder: ``{"message": ...}`` when the child stopped because of bad input."""
 
+FINISHED = "finished"
+"""The phase of a child's last report, with the seconds since its process began."""
+
 USER_ERROR_EXIT = 2
+INTERRUPTED_EXIT = 130
 _PR_SET_PDEATHSIG = 1
 
 
@@ -59,6 +65,8 @@ def run_worker(work: Callable[[Path, Reporter], None], argv: list[str]) -> int:
         error_file.write_text(json.dumps({"message": str(error)}))
         print(str(error), file=sys.stderr)
         return USER_ERROR_EXIT
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT
     except Exception:  # the process ends here: the traceback is for the step's log
         traceback.print_exc()
         return 1
@@ -90,7 +98,10 @@ def open_reporter() -> Generator[Reporter]:
             event = {"phase": phase, "done": done, "total": total, "time": time.time(), **details}
             pipes.report_custom_message(event)
 
-        yield report
+        try:
+            yield report
+        finally:
+            report(FINISHED, 1, 1, seconds=time.time() - psutil.Process().create_time())
 
 
 def _started_by_pipes() -> bool:

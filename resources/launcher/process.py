@@ -24,7 +24,7 @@ from dagster._utils.warnings import PreviewWarning
 from dagster_pipes import PipesParams
 
 from resources.errors import UserError
-from resources.launcher.child import ERROR_FILE
+from resources.launcher.child import ERROR_FILE, FINISHED
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 """Bars of libraries fill logs; progress is reported."""
@@ -52,8 +52,8 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
         module: str,
         plan: Path,
         on_progress: Callable[[Progress], None],
-    ) -> None:
-        """Run a worker to its end.
+    ) -> float:
+        """Run a worker to its end; returns how long its process worked, in seconds.
 
         Args:
             context: of the step; its event log gets a line every few seconds.
@@ -66,8 +66,13 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             ChildFailedError: it ended otherwise than well.
         """
         log = _EveryFewSeconds(context, self.log_every_seconds)
+        seconds = 0.0
 
         def listen(progress: Progress) -> None:
+            nonlocal seconds
+            if progress["phase"] == FINISHED:
+                seconds = float(progress["seconds"])
+                return
             on_progress(progress)
             log(progress)
 
@@ -86,6 +91,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             if refusal.exists():
                 raise UserError(json.loads(refusal.read_text())["message"]) from None
             raise ChildFailedError(_explain(str(error))) from error
+        return seconds
 
 
 class _ProgressReader(PipesTempFileMessageReader):

@@ -141,7 +141,8 @@ def _is_disk_full(error: BaseException | None, root: Path) -> bool:
     """Whether ``error``, or what it was raised from, is a full disk or quota at ``root``."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            return not _is_elsewhere(error.filename, root)
+            # A copy that failed names its source first and what it was writing second.
+            return not _is_elsewhere(error.filename2 or error.filename, root)
         if re.search(r"\(os error (28|122)\)", str(error)):  # how libraries in Rust say it
             return True
         error = error.__cause__ or error.__context__

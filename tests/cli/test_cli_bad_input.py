@@ -260,10 +260,6 @@ def test_a_batch_that_is_larger_than_the_training_set(refused):
 # --- the machine
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the store looks at OSError.filename alone, which names the copy's source",
-)
 def test_a_store_whose_disk_is_full(bad, refused, tmp_path):
     store = tmp_path / "store"
     store.mkdir()

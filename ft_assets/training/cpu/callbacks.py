@@ -37,6 +37,8 @@ class MetricsCallback(TrainerCallback):
         self.last_loss = math.nan
         self.resumed_from = 0
         self._began = 0.0
+        self._tokens_before = 0, 0
+        """Tokens and trained tokens of the steps before a resume."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -50,6 +52,8 @@ class MetricsCallback(TrainerCallback):
         self.file.write_text("".join(line + "\n" for line in kept))
         if kept:
             self.first_loss = json.loads(kept[0])["loss"]
+            last = json.loads(kept[-1])
+            self._tokens_before = last["tokens"], last["trained_tokens"]
         self.report("train", self.resumed_from, state.max_steps)
 
     def on_step_begin(
@@ -93,8 +97,8 @@ class MetricsCallback(TrainerCallback):
             "loss": loss,
             "learning_rate": logs["learning_rate"],
             "grad_norm": float(logs.get("grad_norm", math.nan)),
-            "tokens": trainer.tokens_seen,
-            "trained_tokens": trainer.trained_tokens_seen,
+            "tokens": self._tokens_before[0] + trainer.tokens_seen,
+            "trained_tokens": self._tokens_before[1] + trainer.trained_tokens_seen,
             "tokens_per_second": trainer.tokens_seen / self.seconds,
             "memory_mib": psutil.Process().memory_info().rss / 2**20,
             "eta_seconds": self.seconds / done * (state.max_steps - state.global_step),
