@@ -266,7 +266,7 @@ def test_an_unreadable_plan_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     assert main([]) == 2
 
 
-def test_as_a_process_it_is_silent_and_leaves_results(
+def test_as_a_process_it_says_its_progress_alone_and_leaves_results(
     make_plan: MakePlan, held_out: Path, task_folder: Path, tmp_path: Path
 ) -> None:
     plan = make_plan(
@@ -280,7 +280,8 @@ def test_as_a_process_it_is_silent_and_leaves_results(
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("evaluate base ") for line in done.stderr.splitlines())
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["models"]["base"]["held_out"]["rows"] == 4
     assert "Running generate_until requests" in (tmp_path / "out" / "evaluation.log").read_text()

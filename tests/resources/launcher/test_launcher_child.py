@@ -113,9 +113,11 @@ def test_with_a_step_progress_goes_through_dagster_pipes(plan, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     sent = [json.loads(line) for line in messages.read_text().splitlines()]
-    (report,) = [
+    report, finished = [
         item["params"]["payload"] for item in sent if item["method"] == "report_custom_message"
     ]
+    assert finished["phase"] == "finished"
+    assert finished["seconds"] > 0
     assert report.pop("time") > 0
     assert report == {"phase": "train", "done": 1, "total": 10, "loss": 2.5}
 
