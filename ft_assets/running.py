@@ -26,7 +26,7 @@ from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionI
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.config import is_dagster_home_set
 from dagster._core.remote_origin import RemoteRepositoryOrigin
-from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from ft_assets.config import Pipeline
@@ -84,9 +84,14 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
         .get_subset(asset_selection=selection)
     )
     _end_runs_of_dead_commands(instance)
-    tags = {"pipeline": spec.name, _PROCESS_TAG: _process(), **spec.tags}
+    # Nobody but the command repeats its run: a retry by the daemon would race with the next one.
+    tags = {"pipeline": spec.name, _PROCESS_TAG: _process(), MAX_RETRIES_TAG: "0", **spec.tags}
+    drops = f"{spec.name}_drops"
+    new_drop = request.partition is not None and not instance.has_dynamic_partition(
+        drops, request.partition
+    )
     if request.partition is not None:
-        instance.add_dynamic_partitions(f"{spec.name}_drops", [request.partition])
+        instance.add_dynamic_partitions(drops, [request.partition])
         tags[PARTITION_NAME_TAG] = request.partition
     dagster_run = instance.create_run_for_job(
         job_def=job.get_definition(),
@@ -117,6 +122,8 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
                 failures.append(f"check {evaluation.check_name}: {evaluation.description}")
         elif event.event_type == dg.DagsterEventType.RUN_SUCCESS:
             success = True
+    if new_drop and request.partition is not None and "raw_dataset" not in materialized:
+        instance.delete_dynamic_partition(drops, request.partition)  # it has no data
     return RunOutcome(dagster_run.run_id, success, tuple(failures), materialized, checks)
 
 
@@ -125,6 +132,8 @@ def _end_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:
     host = socket.gethostname()
     running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED])
     for left in instance.get_runs(running, limit=100):
+        if left.parent_run_id is not None:
+            continue  # repeated by the UI, with the tags of the run it repeats
         where, _, pid = left.tags.get(_PROCESS_TAG, "").rpartition(":")
         if where == host and left.tags[_PROCESS_TAG] != _process() and not _same_process(pid):
             instance.report_run_failed(left, "the command that executed this run was killed")

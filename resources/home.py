@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,23 @@ class Home(dg.ConfigurableResource[Any]):
     def scratch(self) -> Path:
         """Private folders of steps at work."""
         return Path(self.path) / "scratch"
+
+    @contextmanager
+    def exclusively(self, name: str, on_wait: Callable[[], None]) -> Generator[None]:
+        """Hold the lock ``name`` of this home: two runs of one asset would share a run folder.
+
+        The lock is gone with the process that holds it, however that ends. ``on_wait`` is called
+        when another one holds it.
+        """
+        folder = Path(self.path) / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 def ft_home() -> Path:

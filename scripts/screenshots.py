@@ -23,8 +23,18 @@ from pathlib import Path
 from playwright.sync_api import Page as Browser
 from playwright.sync_api import sync_playwright
 
+from resources.home import ft_home
+
 ROOT = Path(__file__).parent.parent
 CODE_LOCATION = "/locations/ft_assets"
+# Pictures show paths from FT_HOME on, not whose machine they were taken on.
+_SHORTEN_PATHS = """home => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    text.nodeValue = text.nodeValue.split(home).join("$FT_HOME");
+  }
+}"""
 START_SECONDS = 120
 PAGE_MILLISECONDS = 60_000
 
@@ -118,6 +128,7 @@ def take(view: Browser, address: str, page: Page, folder: Path) -> Path:
     for text in page.shows:
         view.get_by_text(text).first.wait_for()
     view.wait_for_timeout(2500)  # graphs and charts move into place
+    view.evaluate(_SHORTEN_PATHS, str(ft_home()))
     target = folder / f"{page.name}.png"
     view.screenshot(path=target)
     return target

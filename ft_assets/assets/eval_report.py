@@ -14,7 +14,7 @@ from ft_assets.config import Pipeline
 from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.lineage import SHORT, table
-from ft_assets.provenance.digest import value_digest
+from ft_assets.provenance.digest import files_digest, value_digest
 from ft_assets.training.base_model import prepared_path
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.prepare_worker import PreparePlan
@@ -52,7 +52,7 @@ def eval_report(
         home: Home,
         launcher: ProcessLauncher,
     ) -> Materialized:
-        with step(context, pipeline, NAME, CODE_VERSION) as this:
+        with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             split = this.open(store, "split_dataset")
             model = this.open(store, "finetuned_model")
             fingerprint = _fingerprint(this, split, model)
@@ -61,7 +61,7 @@ def eval_report(
             if existing is not None and current and not this.force:
                 context.log.info(f"Up to date: fingerprint {fingerprint[:SHORT]}")
                 return _result(this, existing, [split, model], up_to_date=True)
-            output = home.runs / f"eval-{fingerprint[:16]}"
+            output = home.runs / f"{this.run_folder_prefix}-{fingerprint[:16]}"
             output.mkdir(parents=True, exist_ok=True)
             base = _base_folder(this, model, home, launcher, output)
             _evaluate(this, split, model, base, output, launcher=launcher)
@@ -82,8 +82,23 @@ def _fingerprint(this: Step, split: Artifact, model: Artifact) -> str:
             "base_model": plan.base_model.digest,
             "held_out": report["held_out_digest"],
             "config": this.spec.evaluation.model_dump(mode="json"),
+            "tasks": _tasks_digest(this),
         }
     )
+
+
+def _tasks_digest(this: Step) -> str | None:
+    """Digest of the folder of the pipeline's own tasks: an edited task is another evaluation."""
+    folder = _include_folder(this)
+    if folder is None:
+        return None
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return files_digest(folder, [str(file) for file in files])
+
+
+def _include_folder(this: Step) -> Path | None:
+    include = this.spec.evaluation.include_path
+    return (this.pipeline.folder / include).resolve() if include else None
 
 
 def _train_plan(model: Artifact) -> TrainPlan:
@@ -102,7 +117,7 @@ def _evaluate(
     report: Any = split.manifest.metadata["report"]
     held_out = split.file("held_out.jsonl") if report["held_out_rows"] else None
     config = this.spec.evaluation
-    include = config.include_path
+    include = _include_folder(this)
     plan = EvaluationPlan(
         models=[
             ModelUnderTest(name="base", path=str(base)),
@@ -110,7 +125,7 @@ def _evaluate(
         ],
         held_out=str(held_out) if held_out is not None else None,
         tasks=config.tasks,
-        include_path=str((this.pipeline.folder / include).resolve()) if include else None,
+        include_path=str(include) if include else None,
         batch=config.batch,
         gen_kwargs=config.gen_kwargs,
         limit=config.limit,
@@ -201,7 +216,10 @@ def result_rows(summary: EvaluationSummary) -> list[dict[str, str | float | None
     if base.held_out is not None and tuned.held_out is not None:
         rows += [
             _row("held-out rows", name, getattr(base.held_out, key), getattr(tuned.held_out, key))
-            | {"standard error": _rounded(getattr(tuned.held_out, f"{key}_stderr"))}
+            | {
+                "base standard error": _rounded(getattr(base.held_out, f"{key}_stderr")),
+                "tuned standard error": _rounded(getattr(tuned.held_out, f"{key}_stderr")),
+            }
             for key, name in {
                 "loss": "loss per token (nats)",
                 "perplexity": "perplexity per token",
@@ -211,7 +229,10 @@ def result_rows(summary: EvaluationSummary) -> list[dict[str, str | float | None
     for task, metrics in tuned.tasks.items():
         rows += [
             _row(task, name, base.tasks.get(task, {}).get(name), value)
-            | {"standard error": _rounded(metrics.get(f"{name}_stderr"))}
+            | {
+                "base standard error": _rounded(base.tasks.get(task, {}).get(f"{name}_stderr")),
+                "tuned standard error": _rounded(metrics.get(f"{name}_stderr")),
+            }
             for name, value in metrics.items()
             if not name.endswith("_stderr")
         ]

@@ -54,7 +54,7 @@ def finetuned_model(
         home: Home,
         launcher: ProcessLauncher,
     ) -> Materialized:
-        with step(context, pipeline, NAME, CODE_VERSION) as this:
+        with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             split = this.open(store, "split_dataset")
             plan = _plan(this, store, split, home)
             existing = store.find(this.key, this.partition)
@@ -107,7 +107,7 @@ def _attempt(this: Step, store: ArtifactStore) -> int:
 
 def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> Path:
     """Train in the run folder of this fingerprint, going on with what an earlier try left there."""
-    run_dir = home.runs / plan.fingerprint[:16]
+    run_dir = home.runs / f"{this.run_folder_prefix}-{plan.fingerprint[:16]}"
     run_dir.mkdir(parents=True, exist_ok=True)
     plan_file = run_dir / "plan.json"
     plan_file.write_text(plan.model_dump_json(indent=1))

@@ -22,7 +22,9 @@ from ft_assets.config.launchpad import (
 )
 from ft_assets.lineage import lineage_metadata
 from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
+from ft_assets.training.plan import refuse_what_never_runs
 from resources.errors import UserError
+from resources.home import Home
 from resources.launcher.process import ChildFailedError
 from resources.sources import redact
 from resources.store import Artifact, ArtifactStore, Draft
@@ -92,6 +94,21 @@ class Step:
     def key(self) -> list[str]:
         """The asset's key, in Dagster and in the store."""
         return [self.spec.name, self.asset]
+
+    @property
+    def run_folder_prefix(self) -> str:
+        """What begins the names of this asset's run folders and locks, for this drop."""
+        return "-".join([*self.key, self.partition or "all"])
+
+    @contextmanager
+    def alone(self, home: Home) -> Generator[None]:
+        """Keep other runs of this asset and drop waiting; what they find then may be up to date."""
+
+        def say() -> None:
+            self.context.log.info("Another run is making this asset for this drop: waiting for it")
+
+        with home.exclusively(self.run_folder_prefix, say):
+            yield
 
     @property
     def force(self) -> bool:
@@ -173,6 +190,7 @@ def step(
     """
     try:
         spec = effective_spec(pipeline.spec, context.run.run_config)
+        refuse_what_never_runs(spec.kubernetes)
         progress.report(asset, {"phase": "start", "done": 0, "total": 0})
         yield Step(context, pipeline, spec, asset, code_version, now())
         progress.report(asset, {"phase": "done", "done": 1, "total": 1})

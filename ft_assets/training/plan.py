@@ -69,11 +69,7 @@ def make_plan(
         UserError: the backend cannot do what the parameters ask for.
     """
     backend = choose_backend(config)
-    if kubernetes.workers > 1:
-        raise UserError(
-            f"kubernetes.workers: {kubernetes.workers}: training on several nodes is not part of "
-            "this version: set 1"
-        )
+    refuse_what_never_runs(kubernetes)
     if config.effective_batch_size > train_rows:
         raise UserError(
             f"training.effective_batch_size ({config.effective_batch_size}) is larger than the "
@@ -103,6 +99,19 @@ def make_plan(
         env=config.env,
         fingerprint=fingerprint,
     )
+
+
+def refuse_what_never_runs(kubernetes: KubernetesConfig) -> None:
+    """Refuse, before a run's first step does anything, what no machine could train.
+
+    Raises:
+        UserError: more than one worker.
+    """
+    if kubernetes.workers > 1:
+        raise UserError(
+            f"kubernetes.workers: {kubernetes.workers}: training on several nodes is not part of "
+            "this version: set 1"
+        )
 
 
 def choose_backend(config: TrainingConfig) -> Backend:
