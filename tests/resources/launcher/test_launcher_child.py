@@ -134,7 +134,9 @@ def test_with_a_step_the_exit_status_is_the_same(plan, tmp_path, body, status):
 # The parent's end. The worker holds the write end of a pipe: it is closed when it is gone.
 
 _PARENT = """
-import subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whatever the process that runs the tests ignores
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[2]])
 sys.stdin.read()
 """
@@ -172,7 +174,7 @@ def test_a_worker_does_not_outlive_the_process_that_started_it(plan, end):
             "ends by itself": parent.stdin.close,
         }
         endings[end]()
-        parent.wait()
+        parent.wait(timeout=60)
         assert _read(reading) == b""  # closed: nobody holds it any more
     finally:
         parent.kill()
