@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # the fixture trains
 
 LEAST_FALL = 0.30
 NEARLY_EQUAL = 0.8
@@ -53,7 +53,6 @@ def shingles(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
 
 
-@pytest.mark.timeout(1500)
 def test_the_held_out_loss_falls_by_at_least_thirty_percent(result):
     assert result["tuned_loss"] <= (1 - LEAST_FALL) * result["base_loss"]
     assert result["eval_rows"] == len(rows(result["eval_path"]))
