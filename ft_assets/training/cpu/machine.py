@@ -45,7 +45,7 @@ def free_cores() -> int:
 def precision(asked: str) -> str:
     """``auto`` resolved: bf16 where the processor has instructions for it, else fp32.
 
-    Elsewhere bf16 is emulated: measured on AVX2, a step takes twenty times as long.
+    Elsewhere bf16 is emulated, and far slower than fp32.
     """
     if asked != "auto":
         return asked
