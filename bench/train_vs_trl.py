@@ -169,7 +169,8 @@ def prepared(scratch: Path) -> tuple[Path, Path]:
     from ft_assets.config import find_pipelines
     from ft_assets.data.ingest import ingest
     from ft_assets.data.split import split
-    from ft_assets.training.base_model import locate, prepare
+    from ft_assets.training.base_folder import prepare
+    from ft_assets.training.base_model import locate
     from resources.home import ft_home
 
     (demo,) = [p for p in find_pipelines() if p.spec.name == "demo"]

@@ -17,16 +17,17 @@ GPU_POOL = "gpu"
 _DAY_SECONDS = 86_400
 
 
-def training_op_tags(config: KubernetesConfig) -> dict[str, Any]:
+def training_op_tags(config: KubernetesConfig, hf_token_env: str) -> dict[str, Any]:
     """Tags of the training op."""
-    return {"dagster-k8s/config": pod_config(config)}
+    return {"dagster-k8s/config": pod_config(config, hf_token_env)}
 
 
-def pod_config(config: KubernetesConfig) -> dict[str, Any]:
+def pod_config(config: KubernetesConfig, hf_token_env: str) -> dict[str, Any]:
     """The pod of one training step, in dagster-k8s's words.
 
     The job is never restarted by Kubernetes (``backoff_limit`` 0): the replacement pod would exit
-    well without running the step. Retries are Dagster's.
+    well without running the step. Retries are Dagster's. The secret's token gets the name under
+    which the training looks for it (``training.hf_token_env``).
     """
     resources = {"cpu": config.cpu, "memory": config.memory}
     limits = {"memory": config.memory}
@@ -38,7 +39,7 @@ def pod_config(config: KubernetesConfig) -> dict[str, Any]:
     if config.hf_token_secret is not None:
         container["env"] = [
             {
-                "name": "HF_TOKEN",
+                "name": hf_token_env,
                 "value_from": {
                     "secret_key_ref": {"name": config.hf_token_secret, "key": "HF_TOKEN"}
                 },

@@ -14,20 +14,28 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import psutil
+from dagster._check import CheckError
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.repository_definition.valid_definitions import (
     SINGLETON_REPOSITORY_NAME,
 )
-from dagster._core.errors import DagsterAssetCheckFailedError, DagsterExecutionInterruptedError
+from dagster._core.errors import (
+    DagsterAssetCheckFailedError,
+    DagsterExecutionInterruptedError,
+)
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.config import is_dagster_home_set
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.storage.tags import MAX_RETRIES_TAG, PARTITION_NAME_TAG
 from dagster._core.workspace.load import location_origins_from_yaml_paths
+from dagster_shared.error import DagsterError
+from sqlalchemy.exc import SQLAlchemyError
+from yaml import YAMLError
 
 from ft_assets.config import Pipeline
 from ft_assets.config.launchpad import BLOCK_OF_ASSET, FORCEABLE, effective_spec, op_name
@@ -225,7 +233,24 @@ def _failure_text(event: dg.DagsterEvent) -> str:
 
 
 def open_instance() -> dg.DagsterInstance:
-    """Dagster's instance in the folder that ``DAGSTER_HOME`` names."""
+    """Dagster's instance in the folder that ``DAGSTER_HOME`` names.
+
+    Raises:
+        UserError: its settings are not valid, or its storage cannot be opened.
+    """
     assert is_dagster_home_set()
     logging.getLogger("dagster").setLevel(logging.WARNING)
-    return dg.DagsterInstance.get()
+    file = Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml"
+    try:
+        return dg.DagsterInstance.get()
+    except (DagsterError, CheckError, YAMLError) as error:
+        raise UserError(f"{file} is not valid: {_first_lines(error)}") from error
+    except (SQLAlchemyError, OSError) as error:
+        raise UserError(
+            f"Dagster's storage, as {file} describes it, cannot be opened: {_first_lines(error)}"
+        ) from error
+
+
+def _first_lines(error: Exception) -> str:
+    """What the error says, without the statement or the stack that some append."""
+    return " ".join(str(error).split("\n\n")[0].split("[SQL")[0].split())[:500]

@@ -25,11 +25,11 @@ EVERYTHING = KubernetesConfig(
 def test_dagster_takes_the_tag_as_it_is(config):
     """A misspelled key would pass the decorator and fail when the step is launched."""
 
-    @dg.op(tags=training_op_tags(config))
+    @dg.op(tags=training_op_tags(config, "HF_TOKEN"))
     def training() -> None: ...
 
     read = get_user_defined_k8s_config(training.tags)
-    given = pod_config(config)
+    given = pod_config(config, "HF_TOKEN")
     assert read.container_config == given["container_config"]
     assert read.job_spec_config == given["job_spec_config"]
     assert read.pod_spec_config == given.get("pod_spec_config", {})
@@ -37,7 +37,7 @@ def test_dagster_takes_the_tag_as_it_is(config):
 
 
 def test_gpus_are_requested_and_limited_alike():
-    resources = pod_config(EVERYTHING)["container_config"]["resources"]
+    resources = pod_config(EVERYTHING, "HF_TOKEN")["container_config"]["resources"]
     assert resources == {
         "requests": {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"},
         "limits": {"memory": "64Gi", "nvidia.com/gpu": "4"},
@@ -45,32 +45,33 @@ def test_gpus_are_requested_and_limited_alike():
 
 
 def test_a_step_without_gpus_asks_for_none():
-    resources = pod_config(KubernetesConfig(gpus_per_worker=0))["container_config"]["resources"]
+    config = pod_config(KubernetesConfig(gpus_per_worker=0), "HF_TOKEN")
+    resources = config["container_config"]["resources"]
     assert "nvidia.com/gpu" not in resources["requests"] | resources["limits"]
 
 
 def test_the_hub_token_is_a_reference_to_a_secret_and_never_a_value():
-    assert pod_config(EVERYTHING)["container_config"]["env"] == [
+    assert pod_config(EVERYTHING, "MY_TOKEN")["container_config"]["env"] == [
         {
-            "name": "HF_TOKEN",
+            "name": "MY_TOKEN",
             "value_from": {"secret_key_ref": {"name": "hub-token", "key": "HF_TOKEN"}},
         }
     ]
 
 
 def test_several_gpus_get_shared_memory_beyond_the_64_mib_of_a_pod():
-    config = pod_config(EVERYTHING)
+    config = pod_config(EVERYTHING, "HF_TOKEN")
     assert config["container_config"]["volume_mounts"] == [
         {"name": "shm", "mount_path": "/dev/shm"}
     ]
     assert config["pod_spec_config"]["volumes"] == [
         {"name": "shm", "empty_dir": {"medium": "Memory"}}
     ]
-    assert "volume_mounts" not in pod_config(KubernetesConfig())["container_config"]
+    assert "volume_mounts" not in pod_config(KubernetesConfig(), "HF_TOKEN")["container_config"]
 
 
 def test_the_pull_secret_the_image_labels_and_annotations_are_the_pods():
-    config = pod_config(EVERYTHING)
+    config = pod_config(EVERYTHING, "HF_TOKEN")
     assert config["pod_spec_config"]["image_pull_secrets"] == [{"name": "pull-me"}]
     assert config["container_config"]["image"] == "registry.example/train:1"
     assert config["pod_template_spec_metadata"] == {
@@ -80,7 +81,7 @@ def test_the_pull_secret_the_image_labels_and_annotations_are_the_pods():
 
 
 def test_kubernetes_never_restarts_the_job_and_ends_one_that_hangs():
-    spec = pod_config(KubernetesConfig())["job_spec_config"]
+    spec = pod_config(KubernetesConfig(), "HF_TOKEN")["job_spec_config"]
     assert spec == {"backoff_limit": 0, "active_deadline_seconds": 7 * 24 * 3600}
 
 

@@ -15,7 +15,7 @@ from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.lineage import SHORT, table
 from ft_assets.provenance.digest import files_digest, value_digest
-from ft_assets.training.base_model import prepared_path
+from ft_assets.training.base_model import locate_again, prepared_path
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.prepare_worker import PreparePlan
 from resources.home import Home
@@ -151,7 +151,9 @@ def _base_folder(
     this: Step, model: Artifact, home: Home, launcher: ProcessLauncher, output: Path
 ) -> Path:
     """The base model's folder on this machine, prepared if another machine trained."""
-    base = _train_plan(model).base_model
+    base = locate_again(
+        _train_plan(model).base_model, folder=this.pipeline.folder, models=home.models
+    )
     if prepared_path(base, home.models) is None:
         plan_file = output / "prepare.json"
         plan = PreparePlan(base_model=base, models_dir=str(home.models))
@@ -210,15 +212,18 @@ def _result(
 
 
 def result_rows(summary: EvaluationSummary) -> list[dict[str, str | float | None]]:
-    """One row per task and metric: the base model, the tuned one, and what lies between them."""
+    """One row per task and metric: the base model, the tuned one, and what lies between them.
+
+    ``±`` is the standard error; short, so that the table fits the page of the asset.
+    """
     rows: list[dict[str, str | float | None]] = []
     base, tuned = summary.models["base"], summary.models["tuned"]
     if base.held_out is not None and tuned.held_out is not None:
         rows += [
             _row("held-out rows", name, getattr(base.held_out, key), getattr(tuned.held_out, key))
             | {
-                "base standard error": _rounded(getattr(base.held_out, f"{key}_stderr")),
-                "tuned standard error": _rounded(getattr(tuned.held_out, f"{key}_stderr")),
+                "base ±": _rounded(getattr(base.held_out, f"{key}_stderr")),
+                "tuned ±": _rounded(getattr(tuned.held_out, f"{key}_stderr")),
             }
             for key, name in {
                 "loss": "loss per token (nats)",
@@ -230,8 +235,8 @@ def result_rows(summary: EvaluationSummary) -> list[dict[str, str | float | None
         rows += [
             _row(task, name, base.tasks.get(task, {}).get(name), value)
             | {
-                "base standard error": _rounded(base.tasks.get(task, {}).get(f"{name}_stderr")),
-                "tuned standard error": _rounded(metrics.get(f"{name}_stderr")),
+                "base ±": _rounded(base.tasks.get(task, {}).get(f"{name}_stderr")),
+                "tuned ±": _rounded(metrics.get(f"{name}_stderr")),
             }
             for name, value in metrics.items()
             if not name.endswith("_stderr")

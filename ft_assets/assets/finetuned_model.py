@@ -45,7 +45,7 @@ def finetuned_model(
             "curve. Trained once per fingerprint of data, base model, parameters and code."
         ),
         partitions=partitions,
-        op_tags=training_op_tags(kubernetes),
+        op_tags=training_op_tags(kubernetes, pipeline.spec.training.hf_token_env),
         pool=GPU_POOL if kubernetes.gpus_per_worker else None,
     )
     def asset(

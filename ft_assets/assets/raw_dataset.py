@@ -24,6 +24,8 @@ from resources.store import ArtifactStore
 
 NAME = "raw_dataset"
 CODE_VERSION = "1"
+_SOURCE_DOWN = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+"""For a source that does not answer; bad input is never retried."""
 
 
 def raw_dataset(
@@ -42,6 +44,7 @@ def raw_dataset(
             "written as chat messages. Its data version is the digest of the rows."
         ),
         partitions=partitions,
+        retry_policy=_SOURCE_DOWN,
     )
     def asset(
         context: dg.AssetExecutionContext, sources: Sources, store: ArtifactStore, home: Home

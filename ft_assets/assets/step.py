@@ -26,7 +26,7 @@ from ft_assets.training.plan import refuse_what_never_runs
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ChildFailedError
-from resources.sources import redact
+from resources.sources import SourceUnavailableError, redact
 from resources.store import Artifact, ArtifactStore, Draft
 
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ def step(
         progress.report(asset, {"phase": "start", "done": 0, "total": 0})
         yield Step(context, pipeline, spec, asset, code_version, now())
         progress.report(asset, {"phase": "done", "done": 1, "total": 1})
+    except SourceUnavailableError as error:  # a later attempt may find it
+        raise dg.Failure(description=str(error)) from error
     except UserError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except ChildFailedError as error:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ft_assets import progress
-from ft_assets.cli.output import stderr
 
 
 @contextmanager
 def bars() -> Generator[None]:
     """Draw bars on stderr while the block runs; plain lines where there is no terminal."""
-    if not stderr.is_terminal:
-        with progress.listening(_Lines()):
+    sys.stderr.flush()
+    # While a step runs, Dagster puts its log file in the place of stderr: keep the one of now.
+    with os.fdopen(os.dup(2), "w", encoding="utf-8") as kept:
+        console = Console(file=kept)
+        with _drawn(console) if console.is_terminal else progress.listening(_Lines(console)):
             yield
-        return
+
+
+@contextmanager
+def _drawn(console: Console) -> Generator[None]:
     columns = (
         TextColumn("{task.description:<20}"),
         BarColumn(bar_width=30),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=stderr) as display, progress.listening(_Bars(display)):
+    with Progress(*columns, console=console) as display, progress.listening(_Bars(display)):
         yield
 
 
@@ -46,7 +54,8 @@ class _Bars:
 class _Lines:
     """One line per phase: for logs and pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._seen: set[tuple[str, str]] = set()
 
     def __call__(self, asset: str, report: Mapping[str, Any]) -> None:
@@ -54,7 +63,8 @@ class _Lines:
         state = f"{report['phase']}{' done' if finished else ''}"
         if (asset, state) not in self._seen:
             self._seen.add((asset, state))
-            stderr.print(f"{asset}: {note(report)}", markup=False, highlight=False)
+            line = f"{asset}: {note(report)}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def note(report: Mapping[str, Any]) -> str:

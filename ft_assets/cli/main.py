@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ft_assets.cli.output import command, fail, json_option, show, stdout_is_for_results
+from ft_assets.cli.output import Commands, command, fail, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
 from ft_assets.config.launchpad import BLOCK_OF_ASSET
 from resources.errors import UserError
@@ -23,7 +23,7 @@ DEMO = "demo"
 DEMO_DROP = "drop-1"
 
 
-@click.group()
+@click.group(cls=Commands)
 @click.version_option(package_name="ft-assets")
 def main() -> None:
     """Fine-tune language models as Dagster assets."""

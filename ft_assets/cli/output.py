@@ -20,6 +20,23 @@ P = ParamSpec("P")
 
 stderr = Console(stderr=True)
 
+
+class Commands(click.Group):
+    """A group of commands whose usage errors are one JSON object too, when JSON is asked for."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the command line and run the command."""
+        arguments = list(args[0] if args else kwargs.get("args") or sys.argv[1:])
+        if "--json" not in arguments:
+            return super().main(*args, **kwargs)
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            fail(error.format_message(), as_json=True, status=error.exit_code)
+        except click.Abort:
+            fail("interrupted", as_json=True)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -43,12 +60,12 @@ def _settle_home() -> None:
     os.environ["FT_HOME"] = str(ft_home())
 
 
-def fail(message: str, *, as_json: bool, **details: Any) -> None:
-    """Say what is wrong and exit with status 1."""
+def fail(message: str, *, as_json: bool, status: int = 1, **details: Any) -> None:
+    """Say what is wrong and exit."""
     if as_json:
         print(json.dumps({"error": message, **details}))
     stderr.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def show(result: Mapping[str, Any], text: Callable[[Console], None], *, as_json: bool) -> None:

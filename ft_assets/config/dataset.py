@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from ft_assets.config.block import Block, parameter
+from resources.errors import UserError
+from resources.sources import parse_uri
 
 PARTITION = "{partition}"
 
@@ -42,6 +44,10 @@ class SourceConfig(Block):
         rest = uri.replace(PARTITION, "")
         if "{" in rest or "}" in rest:
             raise ValueError("holds a brace that is not {partition}, the only placeholder")
+        try:
+            parse_uri(uri.replace(PARTITION, "drop"))
+        except UserError as error:
+            raise ValueError(str(error)) from None
         return uri
 
 

@@ -70,7 +70,9 @@ class KubernetesConfig(Block):
         seed=("phase_02_train_opt_pull_secret",),
     )
     hf_token_secret: str | None = parameter(
-        None, "Name of the Kubernetes secret whose key HF_TOKEN is the hub token."
+        None,
+        "Name of the Kubernetes secret whose key HF_TOKEN is the hub token; the pod has it in the "
+        "variable that training.hf_token_env names.",
     )
 
     @field_validator("procs_per_worker", mode="before")

@@ -8,7 +8,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
 _NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|PRIVATE_KEY", re.IGNORECASE)
-_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
+_VALUE = re.compile(
+    r"\bhf_[A-Za-z0-9]{16,}"  # a hub token
+    r"|://[^\s/?#]*@"  # user and password in a URL
+    r"|[?&][\w-]*(?:sig|token|key|credential|password)[\w-]*=",  # a presigned URL
+    re.IGNORECASE,
+)
 _KEY = re.compile(r"([\w.-]+)[\"']?\s*:")
 
 
@@ -18,7 +23,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def is_secret_value(value: str) -> bool:
-    """Whether a text is, or holds, a hub token."""
+    """Whether a text is, or holds, a token or a password."""
     return _VALUE.search(value) is not None
 
 

@@ -1,24 +1,18 @@
-"""Which base model is meant, and bringing it into one form: a folder that every backend loads.
+"""Which base model is meant: what its name means now, and its digest.
 
-``locate`` is cheap and loads nothing heavy: it says what the name means now, and its digest, before
-anything costly starts. ``prepare`` makes the folder, once per digest, in the child process.
-
-The folder is a normal Hugging Face one: config.json, safetensors weights, tokenizer and a chat
-template. Pickled weights are refused and no code of the model's repository is ever run.
+Belongs here: finding a model and refusing one that lacks a part, without loading anything heavy.
+Does not belong here: making the folder that backends load (``base_folder.py``).
 """
 
 from __future__ import annotations
 
 # transformers and huggingface_hub have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-import json
 import os
 import re
-import shutil
-import uuid
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,8 +25,10 @@ _HUB = re.compile(
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
-_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-_RECORD = "base_model.json"
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+"""What is taken of a model: no pickles and no code."""
+RECORD = "base_model.json"
+"""In a prepared folder: which base model it is."""
 
 
 class BaseModelRef(BaseModel):
@@ -70,23 +66,81 @@ def locate(
     Raises:
         UserError: there is no such model, it lacks a part, or it is of a kind that is not loaded.
     """
+    template = None if chat_template is None else chat_template_text(chat_template)
     if name.startswith("package://"):
         ref = _package_file(name, hf_token_env)
     elif name.startswith(("/", "./", "../", "~")):
         ref = _folder(name, (folder / Path(name).expanduser()).resolve(), hf_token_env)
     elif match := _HUB.fullmatch(name):
-        ref = _hub(name, match["repo"], match["revision"], models, hf_token_env)
+        ref = _hub(
+            name,
+            match["repo"],
+            match["revision"],
+            models=models,
+            hf_token_env=hf_token_env,
+            template=template,
+        )
     else:
         raise UserError(
             f"training.base_model: {name!r} is no base model: name org/name[@revision], "
             "hf://org/name[@revision], package://PACKAGE/FILE, or a folder that begins with /, ./ "
             "or ../"
         )
-    if chat_template is None:
-        return ref
-    text = chat_template_text(chat_template)
-    digest = value_digest([ref.digest, text])
-    return ref.model_copy(update={"chat_template": text, "digest": digest})
+    digest = _with_template(ref.digest, template)
+    return ref.model_copy(update={"chat_template": template, "digest": digest})
+
+
+def _with_template(digest: str, template: str | None) -> str:
+    return digest if template is None else value_digest([digest, template])
+
+
+def locate_again(ref: BaseModelRef, *, folder: Path, models: Path) -> BaseModelRef:
+    """Where the base model of an earlier step lies on this machine, which may be another one.
+
+    Args:
+        ref: what ``locate`` found then.
+        folder: where a relative path starts.
+        models: where prepared models are kept.
+
+    Raises:
+        UserError: it is not here, or is no longer the same.
+    """
+    prepared = not is_used_in_place(ref) and prepared_path(ref, models) is not None
+    if ref.kind == "hub" or prepared:
+        return ref  # a commit is the same everywhere; a prepared folder is named by its digest
+    found = locate(
+        ref.name,
+        folder=folder,
+        models=models,
+        chat_template=ref.chat_template,
+        hf_token_env=ref.hf_token_env,
+    )
+    if found.digest != ref.digest:
+        raise UserError(
+            f"training.base_model: {ref.name} ({found.location}) is not what this model was "
+            f"trained from: its digest is {found.digest[:12]} and was {ref.digest[:12]}; "
+            "materialize finetuned_model again"
+        )
+    return found
+
+
+def prepared_path(ref: BaseModelRef, models: Path) -> Path | None:
+    """The folder of a base model that is there already."""
+    if is_used_in_place(ref):
+        return Path(ref.location)
+    path = models / folder_name(ref.kind, ref.location, ref.digest)
+    return path if (path / RECORD).exists() else None
+
+
+def is_used_in_place(ref: BaseModelRef) -> bool:
+    """Whether the model's own folder is loaded, so that none is made."""
+    return ref.kind == "folder" and ref.chat_template is None
+
+
+def folder_name(kind: str, location: str, digest: str) -> str:
+    """Name of the prepared folder."""
+    base = location if kind == "hub" else Path(location).stem
+    return f"{base.replace('/', '--')}-{digest[:12]}"
 
 
 def _package_file(name: str, hf_token_env: str) -> BaseModelRef:
@@ -124,7 +178,7 @@ def _folder(name: str, path: Path, hf_token_env: str) -> BaseModelRef:
         raise UserError(f"training.base_model: {name}: {path} is not a folder")
     files = {p.name for p in path.iterdir() if p.is_file()}
     _refuse_incomplete(name, files)
-    kept = {p.name for pattern in _MODEL_FILES for p in path.glob(pattern) if p.is_file()}
+    kept = {p.name for pattern in MODEL_FILES for p in path.glob(pattern) if p.is_file()}
     return BaseModelRef(
         name=name,
         kind="folder",
@@ -135,25 +189,32 @@ def _folder(name: str, path: Path, hf_token_env: str) -> BaseModelRef:
 
 
 def _hub(
-    name: str, repo: str, revision: str | None, models: Path, hf_token_env: str
+    name: str,
+    repo: str,
+    revision: str | None,
+    *,
+    models: Path,
+    hf_token_env: str,
+    template: str | None,
 ) -> BaseModelRef:
-    """Resolve a revision to the commit it means now."""
-    pinned = revision is not None and _COMMIT.fullmatch(revision) is not None
-    commit, files = (
-        (revision, None)
-        if pinned and _cached(models, _hub_digest(repo, str(revision)), repo)
-        else _ask_hub(name, repo, revision, hf_token_env)
-    )
-    if files is not None:
+    """Resolve a revision to the commit it means now; a prepared commit needs no hub."""
+    commit = revision if revision is not None and _COMMIT.fullmatch(revision) else None
+    if commit is None or not _is_prepared(models, repo, commit, template):
+        commit, files = _ask_hub(name, repo, revision, hf_token_env)
         _refuse_incomplete(name, files)
     return BaseModelRef(
         name=name,
         kind="hub",
         location=repo,
         revision=commit,
-        digest=_hub_digest(repo, str(commit)),
+        digest=_hub_digest(repo, commit),
         hf_token_env=hf_token_env,
     )
+
+
+def _is_prepared(models: Path, repo: str, commit: str, template: str | None) -> bool:
+    digest = _with_template(_hub_digest(repo, commit), template)
+    return (models / folder_name("hub", repo, digest) / RECORD).exists()
 
 
 def _hub_digest(repo: str, commit: str) -> str:
@@ -176,7 +237,7 @@ def _ask_hub(name: str, repo: str, revision: str | None, hf_token_env: str) -> t
     try:
         info = api.model_info(repo, revision=revision, timeout=30)
     except GatedRepoError as error:
-        raise _gated(name, hf_token_env) from error
+        raise gated(name, hf_token_env) from error
     except RevisionNotFoundError as error:
         raise UserError(f"training.base_model: {repo} has no revision {revision!r}") from error
     except RepositoryNotFoundError as error:
@@ -193,7 +254,8 @@ def _ask_hub(name: str, repo: str, revision: str | None, hf_token_env: str) -> t
     return str(info.sha), files
 
 
-def _gated(name: str, hf_token_env: str) -> UserError:
+def gated(name: str, hf_token_env: str) -> UserError:
+    """The error for a model that the hub gives only to those who asked for it."""
     return UserError(
         f"training.base_model: {name} is gated: ask for access on the hub and put a token into "
         f"the environment variable {hf_token_env}"
@@ -214,127 +276,3 @@ def _refuse_incomplete(name: str, files: set[str]) -> None:
             f"{', '.join(_TOKENIZER_FILES)}): save one into the folder with "
             "tokenizer.save_pretrained"
         )
-
-
-def prepare(ref: BaseModelRef, models: Path) -> Path:
-    """The folder of a base model, made if it is not there yet. Concurrent makers do no harm.
-
-    Raises:
-        UserError: it cannot be fetched or loaded, or has no chat template and none is given.
-    """
-    if ref.kind == "folder" and ref.chat_template is None:
-        path = Path(ref.location)
-        _refuse_without_template(ref, path)
-        return path
-    ready = prepared_path(ref, models)
-    if ready is not None:
-        return ready
-    final = models / _folder_name(ref)
-    staging = models / f".staging-{uuid.uuid4().hex}"
-    staging.mkdir(parents=True)
-    try:
-        _fill(ref, staging)
-        _refuse_without_template(ref, staging)
-        (staging / _RECORD).write_text(ref.model_dump_json(indent=1))
-        try:
-            staging.rename(final)
-        except OSError:
-            if prepared_path(ref, models) is None:  # it was not somebody else who was faster
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return final
-
-
-def prepared_path(ref: BaseModelRef, models: Path) -> Path | None:
-    """The folder of a base model that is there already."""
-    if ref.kind == "folder" and ref.chat_template is None:
-        return Path(ref.location)
-    path = models / _folder_name(ref)
-    return path if (path / _RECORD).exists() else None
-
-
-def _cached(models: Path, digest: str, repo: str) -> bool:
-    return (models / f"{repo.replace('/', '--')}-{digest[:12]}" / _RECORD).exists()
-
-
-def _folder_name(ref: BaseModelRef) -> str:
-    base = ref.location if ref.kind == "hub" else Path(ref.location).stem
-    return f"{base.replace('/', '--')}-{ref.digest[:12]}"
-
-
-def _fill(ref: BaseModelRef, staging: Path) -> None:
-    if ref.kind == "gguf":
-        _from_gguf(ref, staging)
-    elif ref.kind == "hub":
-        _from_hub(ref, staging)
-    else:
-        for pattern in _MODEL_FILES:
-            for file in Path(ref.location).glob(pattern):
-                shutil.copy2(file, staging / file.name)
-    if ref.chat_template is not None:
-        _set_template(staging, ref.chat_template)
-
-
-def _from_gguf(ref: BaseModelRef, staging: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    file = Path(ref.location)
-    source: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **source)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(file.parent),
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-        **source,
-    )
-    model.save_pretrained(staging)
-    tokenizer.save_pretrained(staging)
-
-
-def _from_hub(ref: BaseModelRef, staging: Path) -> None:
-    import httpx2
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-
-    try:
-        snapshot_download(
-            ref.location,
-            revision=ref.revision,
-            local_dir=staging,
-            allow_patterns=list(_MODEL_FILES),
-            endpoint=os.environ.get("HF_ENDPOINT") or None,
-            token=os.environ.get(ref.hf_token_env) or False,
-        )
-    except GatedRepoError as error:
-        raise _gated(ref.name, ref.hf_token_env) from error
-    except (HfHubHTTPError, httpx2.TransportError, OSError) as error:
-        raise UserError(
-            f"training.base_model: {ref.name} could not be downloaded "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    shutil.rmtree(staging / ".cache", ignore_errors=True)
-
-
-def _set_template(folder: Path, template: str) -> None:
-    if _has_template(folder):
-        return  # the model's own template is the one it was trained with
-    (folder / "chat_template.jinja").write_text(template)
-
-
-def _refuse_without_template(ref: BaseModelRef, folder: Path) -> None:
-    if not _has_template(folder):
-        raise UserError(
-            f"training.base_model: {ref.name} has no chat template: set training.chat_template to "
-            "a name (chatml) or to Jinja text"
-        )
-
-
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").exists():
-        return True
-    config = folder / "tokenizer_config.json"
-    return config.exists() and bool(json.loads(config.read_text()).get("chat_template"))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ft_assets.training.base_model import BaseModelRef, prepare
+from ft_assets.training.base_folder import prepare
+from ft_assets.training.base_model import BaseModelRef
 from resources.launcher.child import Reporter, run_worker
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from ft_assets.training.base_model import prepare
+from ft_assets.training.base_folder import prepare
 from ft_assets.training.outcome import OUTCOME_FILE
 from ft_assets.training.plan import TrainPlan
 from resources.launcher.child import Reporter, run_worker

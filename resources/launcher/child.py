@@ -28,6 +28,9 @@ ERROR_FILE = "error.json"
 FINISHED = "finished"
 """The phase of a child's last report, with the seconds since its process began."""
 
+PARENT = "STEP_PROCESS"
+"""Environment variable: the process id of the step that started the child."""
+
 USER_ERROR_EXIT = 2
 INTERRUPTED_EXIT = 130
 _PR_SET_PDEATHSIG = 1
@@ -77,7 +80,7 @@ def die_with_parent() -> None:
     """Ask Linux to end this process when the step that started it is gone, however it went."""
     if sys.platform != "linux":
         return
-    parent = os.getppid()
+    parent = int(os.environ.get(PARENT, os.getppid()))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it went before the request took effect
         os.kill(os.getpid(), signal.SIGKILL)

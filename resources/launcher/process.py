@@ -7,6 +7,7 @@ child, and an exit is explained: a child that the kernel killed did not fail for
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from dagster._utils.warnings import PreviewWarning
 from dagster_pipes import PipesParams
 
 from resources.errors import UserError
-from resources.launcher.child import ERROR_FILE, FINISHED
+from resources.launcher.child import ERROR_FILE, FINISHED, PARENT
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 """Bars of libraries fill logs; progress is reported."""
@@ -81,11 +82,12 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             termination_timeout_seconds=self.termination_timeout_seconds,
         )
         command = [sys.executable, "-m", module, str(plan)]
+        environment = {**_QUIET, PARENT: str(os.getpid())}
         try:
             with warnings.catch_warnings():
                 # Dagster's own reader uses a part of its interface that it calls a preview.
                 warnings.simplefilter("ignore", PreviewWarning)
-                client.run(context=context, command=command, env=_QUIET)
+                client.run(context=context, command=command, env=environment)
         except DagsterPipesExecutionError as error:
             refusal = plan.parent / ERROR_FILE
             if refusal.exists():

@@ -287,3 +287,49 @@ def test_a_home_that_cannot_be_written(bad, ft, tmp_path):
     assert call.exit_code == 1
     assert "FT_HOME" in call.json["error"]
     assert "Traceback" not in call.stderr
+
+
+def test_settings_of_dagster_that_are_not_valid(bad, ft, tmp_path):
+    (tmp_path / "dagster.yaml").write_text("storage:\n  nonsense: 1\n")
+    call = ft(bad, "run", NAME, "--json", DAGSTER_HOME=str(tmp_path))
+    assert call.exit_code == 1
+    assert call.json["error"].startswith(f"{tmp_path}/dagster.yaml is not valid: ")
+    assert "Traceback" not in call.stderr
+
+
+def test_a_storage_of_dagster_that_cannot_be_opened(bad, ft, tmp_path):
+    (tmp_path / "storage").write_text("a file, not a folder")
+    (tmp_path / "dagster.yaml").write_text(
+        f"storage:\n  sqlite:\n    base_dir: {tmp_path}/storage\n"
+    )
+    call = ft(bad, "run", NAME, "--json", DAGSTER_HOME=str(tmp_path))
+    assert call.exit_code == 1
+    assert f"as {tmp_path}/dagster.yaml describes it, cannot be opened" in call.json["error"]
+    assert "Traceback" not in call.stderr
+
+
+# --- the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", NAME, "--jsn"], "No such option"),
+        (["run"], "Missing argument 'PIPELINE'"),
+        (["rum", NAME], "No such command 'rum'"),
+    ],
+)
+def test_a_command_that_there_is_not(bad, ft, arguments, expected):
+    call = ft(bad, *arguments, "--json")
+    assert call.exit_code == 2
+    assert expected in call.json["error"]
+    text = ft(bad, *arguments)
+    assert (text.exit_code, text.stdout) == (2, "")
+    assert expected in text.stderr
+
+
+def test_check_refuses_a_source_that_no_run_could_read(bad, ft):
+    bad.write({"dataset": {"uri": "ftp://example.org/{partition}.jsonl"}})
+    call = ft(bad, "check", "--json")
+    assert call.exit_code == 1
+    assert "the scheme ftp:// is not supported" in call.json["error"]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from ft_assets import progress
 from ft_assets.cli.bars import bars, note
+from tests.support.tiny_pipeline import NAME, clean_environment
 
 
 @pytest.mark.parametrize(
@@ -61,3 +68,31 @@ def test_a_listener_goes_even_when_the_run_fails():
         fail_after_a_report()
     progress.report("raw_dataset", {"phase": "done"})
     assert heard == [("raw_dataset", {"phase": "start"})]
+
+
+def test_on_a_terminal_bars_are_drawn_while_steps_run(tiny):
+    """Dagster replaces stderr by a log file while a step runs: the bars stay on the terminal."""
+    terminal, command = os.openpty()
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "ft"), "run", NAME, "--select", "raw_dataset"],
+        env=clean_environment({**tiny.environment, "TERM": "xterm", "COLUMNS": "100"}),
+        stdout=subprocess.DEVNULL,
+        stderr=command,
+    )
+    os.close(command)
+    drawn = _all_of(terminal)
+    assert process.wait() == 0
+    assert "━" * 30 in drawn
+    assert re.search(r"raw_dataset.*start", drawn), "while it runs"
+    assert re.search(r"raw_dataset.*done", drawn), "and at its end"
+
+
+def _all_of(terminal: int) -> str:
+    pieces: list[bytes] = []
+    try:
+        while piece := os.read(terminal, 4096):
+            pieces.append(piece)
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    os.close(terminal)
+    return b"".join(pieces).decode()

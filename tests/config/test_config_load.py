@@ -312,3 +312,17 @@ def test_a_folder_that_is_named_twice_is_read_as_one(monkeypatch, tmp_path):
     (tmp_path / "mine.yaml").write_text("dataset: {uri: /a}\n")
     monkeypatch.setenv("FT_PIPELINES", os.pathsep.join([str(tmp_path), str(tmp_path), ""]))
     assert names()["mine"] == "/a"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://host/rows.jsonl?X-Amz-Signature=hidden",
+        "http://user:hidden@host/rows.jsonl",
+        "https://host/rows?sig=hidden",
+    ],
+)
+def test_a_secret_in_a_refused_address_is_not_shown(refusal, uri):
+    message = refusal(f"dataset:\n  uri: {uri}\n")
+    assert "dataset.uri" in message
+    assert "hidden" not in message

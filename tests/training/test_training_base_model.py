@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ft_assets.training.base_model import BaseModelRef, locate, prepare, prepared_path
+from ft_assets.training.base_folder import prepare
+from ft_assets.training.base_model import BaseModelRef, locate, locate_again, prepared_path
 from resources.errors import UserError
 from tests.support.loopback_hub import LoopbackHub, Repo, commit_of, loopback_hub
 
@@ -40,6 +41,36 @@ def model(tmp_path, tiny_model) -> Path:
 
 def drop_template(model: Path) -> None:
     (model / "chat_template.jinja").unlink()
+
+
+# The model of an earlier step, on another machine perhaps.
+
+
+@pytest.mark.parametrize("template", [None, "chatml"])
+def test_a_model_of_an_earlier_step_is_found_where_it_lies_on_this_machine(
+    find, model, tmp_path, template
+):
+    there = find("./model", template)
+    here = tmp_path / "other-machine"
+    here.mkdir()
+    model.rename(here / "model")
+    found = locate_again(there, folder=here, models=tmp_path / "prepared")
+    assert found.location == str(here / "model")
+    assert (found.digest, found.chat_template) == (there.digest, there.chat_template)
+
+
+def test_a_model_that_has_changed_since_is_refused(find, model, tmp_path):
+    ref = find("./model")
+    (model / "config.json").write_text((model / "config.json").read_text() + "\n")
+    with pytest.raises(UserError, match=r"is not what this model was trained from.* again"):
+        locate_again(ref, folder=tmp_path, models=tmp_path / "prepared")
+
+
+def test_what_was_prepared_is_not_looked_for(find, model, tmp_path):
+    ref = find("./model", "chatml")
+    prepare(ref, tmp_path / "prepared")
+    shutil.rmtree(model)
+    assert locate_again(ref, folder=tmp_path, models=tmp_path / "prepared") == ref
 
 
 # Folders.
@@ -313,6 +344,22 @@ def test_a_pinned_model_that_was_prepared_needs_no_hub(find, hub, tmp_path):
     hub.requests.clear()
     assert find(name) == ref
     assert prepare(ref, tmp_path / "prepared") == made
+    assert hub.requests == []
+
+
+def test_so_does_one_with_a_template_of_the_users(find, hub, tmp_path):
+    name = f"org/tiny@{commit_of(hub.models['org/tiny'].branches['v0'])}"
+    ref = find(name, "chatml")
+    prepare(ref, tmp_path / "prepared")
+    hub.requests.clear()
+    assert find(name, "chatml") == ref
+    assert hub.requests == []
+
+
+def test_a_hub_model_of_an_earlier_step_keeps_its_commit(find, hub, tmp_path):
+    ref = find("org/tiny")
+    hub.requests.clear()
+    assert locate_again(ref, folder=tmp_path, models=tmp_path / "prepared") == ref
     assert hub.requests == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import textwrap
@@ -180,3 +181,10 @@ def test_a_worker_does_not_outlive_the_process_that_started_it(plan, end):
         parent.kill()
         parent.wait()
         os.close(reading)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
+def test_a_worker_whose_parent_is_gone_before_its_first_line_does_nothing(plan):
+    done = run(plan, "plan.with_name('result').touch()", STEP_PROCESS="1")
+    assert done.returncode == -signal.SIGKILL
+    assert not plan.with_name("result").exists()
