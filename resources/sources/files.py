@@ -2,12 +2,16 @@
 
 Belongs here: the values that a fetch returns, the allowed file types, digests, file names and size
 limits. Does not belong here: how one scheme reaches its files.
+
+Versions of local files: size and SHA-256 are recorded, with the inode, size and modification time
+that the file had. A file whose inode, size or time differ after it was read is read once more, then
+refused. Local files are read where they lie, so that whoever reads their rows later calls
+``Fetched.require_unchanged`` at the end: the rows are then those of the recorded digests.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +32,21 @@ class SourceUnavailableError(UserError):
 
 
 @dataclass(frozen=True)
+class FileState:
+    """What tells one content of a local file from the next without reading it."""
+
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileState:
+        """The state that the file has now."""
+        status = path.stat()
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
 class SourceFile:
     """One file of a dataset as it was read."""
 
@@ -40,7 +59,11 @@ class SourceFile:
     sha256: str
     """Digest of those bytes, in hexadecimal."""
     etag: str | None
-    """What the server called this content; None for local files."""
+    """What the server called this content; None for local files, and where it said nothing."""
+    modified: str | None = None
+    """``Last-Modified`` as an HTTPS server said it."""
+    state: FileState | None = None
+    """Of a file that is read where it lies; None for a private copy, which nobody else changes."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +75,22 @@ class Fetched:
     files: tuple[SourceFile, ...]
     """Its files in name order; never empty."""
     revision: str | None
-    """The hub's commit; None for sources without one."""
+    """The hub's commit, the version of the package; None for sources without one."""
     notes: tuple[str, ...] = ()
     """Choices that were made for the user, one sentence each, worth showing."""
+
+    def require_unchanged(self) -> None:
+        """Refuse local files that are not what they were when their digests were taken.
+
+        Raises:
+            SourceUnavailableError: one was written, replaced or removed since then.
+        """
+        for file in self.files:
+            if file.state is not None and file.state != _state_or_none(file.path):
+                raise SourceUnavailableError(
+                    f"{file.path}: changed while its rows were read: wait until it is written, "
+                    "then run again"
+                )
 
 
 class SizeLimit:
@@ -126,15 +162,17 @@ def read_local(path: Path, name: str) -> SourceFile:
     and half of it new.
     """
     for _ in range(2):
-        before = path.stat()
+        before = FileState.of(path)
         sha256 = digest(path)
-        after = path.stat()
-        if _version(before) == _version(after):
-            return SourceFile(name, path, after.st_size, sha256, etag=None)
+        if before == FileState.of(path):
+            return SourceFile(name, path, before.size, sha256, etag=None, state=before)
     raise SourceUnavailableError(
         f"{path}: changes while it is read: wait until it is written, then run again"
     )
 
 
-def _version(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _state_or_none(path: Path) -> FileState | None:
+    try:
+        return FileState.of(path)
+    except FileNotFoundError:
+        return None

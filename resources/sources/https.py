@@ -2,18 +2,24 @@
 
 Requests go through the transport alone, without an HTTP client around it: redirects are followed
 by hand, so that each hop is judged, and nothing logs a URL with its query string.
+
+Versions: ETag and Last-Modified as the server says them, size and SHA-256 are recorded. A broken
+download is resumed with Range and If-Range on a strong ETag, or on a Last-Modified that was at
+least a minute old; without either it starts again. What the server sends then is appended only when
+it begins where the break was and belongs to the same ETag, Last-Modified and size; else the file
+has changed and is read from its start. The whole is checked against the length and the digests that
+the server names (``checksums``).
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import ssl
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -26,15 +32,18 @@ from resources.sources.files import (
     SourceUnavailableError,
     safe_target,
 )
+from resources.sources.received import Received
+from resources.sources.retries import ATTEMPTS, retry_after, wait_before_retry
 from resources.sources.uri import HttpsUri, redact
 
-ATTEMPTS = 5
 MAX_REDIRECTS = 5
-MAX_WAIT = 60.0
-"""Seconds between two attempts, at most, whatever the server asks for."""
+MAX_REQUESTS = 100
+"""In all: ``ATTEMPTS`` counts only those in a row that brought nothing new."""
+READ_TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
 
-_TIMEOUT = httpx.Timeout(60.0, connect=10.0)
-_OK, _PARTIAL, _SERVER_ERROR = 200, 206, 500
+_CONNECT_TIMEOUT = 10.0
+_OK, _PARTIAL, _NOT_SATISFIABLE, _SERVER_ERROR = 200, 206, 416, 500
 _REDIRECTS = {301, 302, 303, 307, 308}
 _REMEDIES = {
     401: "the server wants credentials: use a presigned URL",
@@ -60,25 +69,7 @@ class _Source:
     access: Access
     url: str
     what: str
-
-
-@dataclass
-class _Received:
-    """What has arrived of the file, over all attempts."""
-
-    part: Path
-    size: int = 0
-    etag: str | None = None
-    sha256: Any = field(default_factory=hashlib.sha256)
-
-    def restart(self, etag: str | None) -> None:
-        self.part.write_bytes(b"")
-        self.size, self.etag, self.sha256 = 0, etag, hashlib.sha256()
-
-    @property
-    def can_resume(self) -> bool:
-        """Only a strong ETag says that the bytes before and after the break belong together."""
-        return self.size > 0 and self.etag is not None and not self.etag.startswith("W/")
+    read_timeout: float
 
 
 def fetch(
@@ -87,43 +78,56 @@ def fetch(
     limit: SizeLimit,
     access: Access | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    *,
+    read_timeout: float = READ_TIMEOUT,
 ) -> Fetched:
     """Download the file into the folder ``into``; it appears there when it is complete.
 
-    ``sleep`` is called with the seconds to wait before each further attempt.
+    ``sleep`` is called with the seconds to wait before each further attempt; ``read_timeout`` is in
+    seconds.
 
     Raises:
         UserError: refused by ``access``, by the server, or by the limit.
-        SourceUnavailableError: broken, busy or truncated at every attempt.
+        SourceUnavailableError: broken, busy, silent or truncated at every attempt.
     """
     access = access or Access()
     what = redact(uri.url)
     target = safe_target(into, uri.name, what)
-    received = _Received(target.with_name(f".{target.name}.part"))
+    received = Received(target.with_name(f".{target.name}.part"))
     try:
         with CheckedTransport(access, what) as transport:
-            source = _Source(transport, access, uri.url, what)
+            source = _Source(transport, access, uri.url, what, read_timeout)
             _with_retries(source, received, limit, sleep)
         limit.add(what, received.size)
         received.part.replace(target)
     finally:
         received.part.unlink(missing_ok=True)
-    file = SourceFile(uri.name, target, received.size, received.sha256.hexdigest(), received.etag)
+    file = SourceFile(
+        name=uri.name,
+        path=target,
+        size=received.size,
+        sha256=received.checksums.sha256,
+        etag=received.etag,
+        modified=received.modified,
+    )
     return Fetched(what, (file,), revision=None)
 
 
 def _with_retries(
-    source: _Source, received: _Received, limit: SizeLimit, sleep: Callable[[float], None]
+    source: _Source, received: Received, limit: SizeLimit, sleep: Callable[[float], None]
 ) -> None:
-    reason = ""
-    for attempt in range(ATTEMPTS):
+    reason, failures = "", 0
+    for _ in range(MAX_REQUESTS):
         try:
             with _open(source, received) as response:
                 _receive(response, received, limit, source.what)
         except _BrokenError as error:
             reason = str(error)
-            if attempt < ATTEMPTS - 1:
-                sleep(min(MAX_WAIT, max(error.wait, 2.0**attempt)))
+            failures = 1 if received.size > received.most else failures + 1
+            received.most = max(received.most, received.size)
+            if failures == ATTEMPTS:
+                break
+            sleep(wait_before_retry(failures, error.wait))
         else:
             return
     raise SourceUnavailableError(
@@ -132,23 +136,22 @@ def _with_retries(
 
 
 @contextmanager
-def _open(source: _Source, received: _Received) -> Generator[httpx.Response]:
+def _open(source: _Source, received: Received) -> Generator[httpx.Response]:
     """The answer behind all redirects, each judged like the first URL; closed at the end."""
     what = source.what
     headers = {"Accept-Encoding": "identity", "User-Agent": "ft-assets"}
-    if received.can_resume and received.etag is not None:
-        headers |= {"Range": f"bytes={received.size}-", "If-Range": received.etag}
+    if received.size and received.validator is not None:
+        headers |= {"Range": f"bytes={received.size}-", "If-Range": received.validator}
+    timeout = httpx.Timeout(source.read_timeout, connect=_CONNECT_TIMEOUT).as_dict()
     hop = httpx.URL(source.url)
     for _ in range(MAX_REDIRECTS + 1):
         source.access.require(hop, what)
-        request = httpx.Request(
-            "GET", hop, headers=headers, extensions={"timeout": _TIMEOUT.as_dict()}
-        )
-        with _as_broken(what):
+        request = httpx.Request("GET", hop, headers=headers, extensions={"timeout": timeout})
+        with _as_broken(source, hop):
             response = source.transport.handle_request(request)
         try:
             if response.status_code not in _REDIRECTS:
-                with _as_broken(what):
+                with _as_broken(source, hop):
                     yield response
                 return
             hop = _next_hop(hop, response, what)
@@ -160,24 +163,35 @@ def _open(source: _Source, received: _Received) -> Generator[httpx.Response]:
 def _next_hop(hop: httpx.URL, response: httpx.Response, what: str) -> httpx.URL:
     try:
         location = hop.join(response.headers["Location"])
-    except (KeyError, httpx.InvalidURL) as error:
-        raise UserError(f"{what}: the server redirects to no valid URL: use another URL") from error
+    except (KeyError, httpx.InvalidURL):  # whose text repeats the URL
+        raise UserError(f"{what}: the server redirects to no valid URL: use another URL") from None
     if not location.host:
         raise UserError(f"{what}: the server redirects to a URL without a host: use another URL")
     return location.copy_with(userinfo=b"", fragment=None)
 
 
 @contextmanager
-def _as_broken(what: str) -> Generator[None]:
+def _as_broken(source: _Source, hop: httpx.URL) -> Generator[None]:
+    """Failures of the connection in words, without the library's own, which may repeat headers."""
     try:
         yield
+    except (httpx.ReadTimeout, httpx.WriteTimeout):
+        raise _BrokenError(f"{hop.host} sent nothing for {source.read_timeout:g} seconds") from None
+    except httpx.ConnectTimeout:
+        raise _BrokenError(
+            f"{hop.host} did not accept a connection in {_CONNECT_TIMEOUT:g} seconds"
+        ) from None
     except httpx.TransportError as error:
-        if isinstance(_root(error), ssl.SSLCertVerificationError):
+        root = _root(error)
+        if isinstance(root, ssl.SSLCertVerificationError):
             raise UserError(
-                f"{what}: the server's certificate is not trusted ({_root(error)}): mend the "
-                "server, or name your authority's certificate in SSL_CERT_FILE"
-            ) from error
-        raise _BrokenError(f"the connection broke ({type(error).__name__}: {error})") from error
+                f"{source.what}: the certificate of {hop.host} is not trusted "
+                f"({root.verify_message}): mend the server, or name your authority's certificate "
+                "in SSL_CERT_FILE"
+            ) from None
+        number = root.errno if isinstance(root, OSError) else None
+        kind = errno.errorcode.get(number or 0, type(error).__name__)
+        raise _BrokenError(f"the connection to {hop.host} broke ({kind})") from None
 
 
 def _root(error: BaseException) -> BaseException:
@@ -186,39 +200,40 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _receive(response: httpx.Response, received: _Received, limit: SizeLimit, what: str) -> None:
+def _receive(response: httpx.Response, received: Received, limit: SizeLimit, what: str) -> None:
     """Write the body behind what has arrived, or from the start when it is another content."""
+    if response.status_code == _NOT_SATISFIABLE:
+        received.restart()  # the file is shorter now than what has arrived of it
     _refuse_status(response, what)
     _refuse_content(response, what)
-    etag = response.headers.get("ETag")
     if response.status_code == _PARTIAL:
         start, total = _content_range(response, what)
-        if not received.can_resume or start != received.size or etag != received.etag:
-            received.restart(etag=None)  # the next attempt reads from the start
+        if not received.continues(response.headers, start, total):
+            received.restart()  # the next attempt reads from the start
             raise _BrokenError("the file changed while it was read")
+        received.total = total
     else:
-        received.restart(etag)
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
-    if total is not None:
-        limit.require(what, total)
+        received.restart(response.headers)
+    if received.total is not None:
+        limit.require(what, received.total)
     with received.part.open("ab") as stream:
         for chunk in response.iter_raw():  # as they come: a break loses nothing that arrived
             limit.require(what, received.size + len(chunk))
-            stream.write(chunk)
-            received.sha256.update(chunk)
-            received.size += len(chunk)
-    if total is not None and received.size != total:
-        raise _BrokenError(f"truncated at {received.size} of {total} bytes")
+            received.append(chunk, stream)
+    if received.total is not None and received.size != received.total:
+        raise _BrokenError(f"truncated at {received.size} of {received.total} bytes")
+    if (name := received.checksums.broken()) is not None:
+        received.restart()
+        raise _BrokenError(f"other bytes arrived than the {name} that the server names")
 
 
 def _refuse_status(response: httpx.Response, what: str) -> None:
     status = response.status_code
     if status in {_OK, _PARTIAL}:
         return
-    if status in {408, 416, 425, 429} or status >= _SERVER_ERROR:
-        wait = response.headers.get("Retry-After", "")
-        raise _BrokenError(f"the server answered {status}", float(wait) if wait.isdigit() else 0.0)
+    if status in {408, _NOT_SATISFIABLE, 425, 429} or status >= _SERVER_ERROR:
+        wait = retry_after(response.headers.get("Retry-After", ""))
+        raise _BrokenError(f"the server answered {status}", wait)
     remedy = _REMEDIES.get(status, "mend the URL")
     raise UserError(f"{what}: the server answered {status}: {remedy}")
 

@@ -53,7 +53,7 @@ def choose(uri: HubUri, card: str, paths: Sequence[str]) -> Choice:
     """
     configs = _configs(card, uri)
     if not configs:
-        if uri.config is not None:
+        if uri.config not in {None, "default"}:  # as the hub calls the only one
             raise UserError(
                 f"{show(uri)}: the dataset card names no configs: write {show(uri, config=None)}"
             )
@@ -183,7 +183,9 @@ def _by_name(uri: HubUri, paths: Sequence[str]) -> Choice:
     if not paths:
         raise nothing_found(show(uri))
     if uri.split is not None and uri.split not in _SPLIT_WORDS:
-        return _chosen(uri, [path for path in paths if _says(path, (uri.split.lower(),))], ())
+        own = [path for path in paths if _says(path, (uri.split.lower(),))]
+        if own:
+            return _chosen(uri, own, ())
     splits: dict[str, list[str]] = {}
     unnamed: list[str] = []
     for path in paths:

@@ -1,10 +1,14 @@
 """``package://PACKAGE/FILE``: a data file that an installed Python package carries.
 
 The package is found, never imported: reading data must not run code.
+
+Versions: name and version of the installed distribution are recorded as the revision (none for one
+that was installed without), and size and SHA-256 as for any local file (``files.read_local``).
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from pathlib import Path
@@ -28,10 +32,18 @@ def fetch(uri: PackageUri, text: str, limit: SizeLimit) -> Fetched:
         if real.is_file():
             name = Path(uri.file).name
             limit.add(text, real.stat().st_size)
-            return Fetched(text, (read_local(real, name),), revision=None)
+            return Fetched(text, (read_local(real, name),), _distribution(uri.package))
     raise UserError(
         f"{text}: the package {uri.package} has no such file in {', '.join(map(str, folders))}"
     )
+
+
+def _distribution(package: str) -> str | None:
+    """``NAME VERSION`` of the distribution that brought the package; None when none did."""
+    names = importlib.metadata.packages_distributions().get(package.partition(".")[0])
+    if not names:
+        return None
+    return f"{names[0]} {importlib.metadata.version(names[0])}"
 
 
 def _folders(package: str, text: str) -> list[Path]:

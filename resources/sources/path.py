@@ -2,6 +2,9 @@
 
 Nothing is copied. Containment is decided on the real path, after symbolic links and ``..``, and
 before anything tells whether a file exists.
+
+Versions: as in ``files.read_local``; a folder is listed again at the end, and refused when files
+came or went while it was read.
 """
 
 from __future__ import annotations
@@ -94,9 +97,13 @@ def fetch(path: Path, roots: Roots, uri: str, limit: SizeLimit) -> Fetched:
             raise UserError(_missing(uri, path))
         for name, file in found:
             limit.add(f"{uri}: {name}", file.stat().st_size)
-        return Fetched(
-            uri, in_name_order(read_local(file, name) for name, file in found), revision=None
-        )
+        files = in_name_order(read_local(file, name) for name, file in found)
+        if real.is_dir() and sorted(_walk(real, roots, uri)) != found:
+            raise SourceUnavailableError(
+                f"{uri}: files came or went while it was read: wait until the drop is complete, "
+                "then run again"
+            )
+        return Fetched(uri, files, revision=None)
     except PermissionError as error:
         raise UserError(
             f"{error.filename or path}: this user may not read it: change its permissions"

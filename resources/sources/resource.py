@@ -121,7 +121,7 @@ class Sources(dg.ConfigurableResource):  # type: ignore[type-arg]
                 bucket, _, prefix = before.removeprefix("s3://").partition("/")
                 if not prefix and "/" not in before.removeprefix("s3://"):
                     raise UserError(
-                        f"{uri_template}: {PLACEHOLDER} stands in the key, not in the "
+                        f"{redact(uri_template)}: {PLACEHOLDER} stands in the key, not in the "
                         "bucket: write s3://bucket/{partition}/"
                     )
                 client = s3.connect(self.s3_endpoint_url, self.s3_region)

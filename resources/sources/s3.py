@@ -1,7 +1,12 @@
 """Datasets on S3 or anything that speaks it: one key, or every dataset file below a prefix.
 
-Credentials come from boto3's own chain. Each object is read with If-Match on the ETag that was
-seen first, so that parts of two versions never meet in one file.
+Credentials come from boto3's own chain.
+
+Versions: ETag, size and SHA-256 of each object are recorded. Every request for a part of an object
+carries If-Match with the ETag that was seen first, so that parts of two versions never meet in one
+file. An object that changed or was removed meanwhile is looked at once more and read again; one
+that changes again is refused. A prefix is listed again at the end, and refused when objects came,
+went or changed since they were read: the drop was not complete.
 """
 
 # boto3 and its parts ship no types.
@@ -9,7 +14,8 @@ seen first, so that parts of two versions never meet in one file.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +27,6 @@ from resources.sources.files import (
     SizeLimit,
     SourceFile,
     SourceUnavailableError,
-    digest,
     in_name_order,
     is_allowed,
     nothing_found,
@@ -29,7 +34,12 @@ from resources.sources.files import (
     safe_target,
 )
 from resources.sources.partitions import key_pattern, matching_key, natural_order
-from resources.sources.uri import S3Uri
+from resources.sources.retries import ATTEMPTS
+from resources.sources.s3_download import ChangedError, CorruptError, Version, download, error_code
+from resources.sources.uri import S3Uri, redact, redact_urls
+
+READ_TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
 
 _REMEDIES = {
     "NoSuchBucket": "there is no such bucket: mend its name, or the endpoint",
@@ -48,23 +58,16 @@ _BUSY = {"SlowDown", "503", "500", "InternalError", "ServiceUnavailable", "Reque
 
 @dataclass(frozen=True)
 class _Object:
+    """An object as it was seen, and its name within the dataset."""
+
     name: str
-    key: str
-    size: int
-    etag: str
+    version: Version
 
 
-@dataclass(frozen=True)
-class _Bucket:
-    """A bucket and what reads from it."""
-
-    client: Any
-    manager: Any
-    name: str
-
-
-def connect(endpoint_url: str = "", region: str = "") -> Any:
+def connect(endpoint_url: str = "", region: str = "", read_timeout: float = READ_TIMEOUT) -> Any:
     """An S3 client; empty arguments leave the choice to boto3 and its environment variables.
+
+    It repeats requests that fail, with a growing wait. ``read_timeout`` is in seconds.
 
     Raises:
         UserError: the endpoint is not a URL.
@@ -73,39 +76,57 @@ def connect(endpoint_url: str = "", region: str = "") -> Any:
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=10, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5}
+        connect_timeout=10,
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
     try:
         return boto3.Session(region_name=region or None).client(
             "s3", endpoint_url=endpoint_url or None, config=config
         )
-    except ValueError as error:  # boto3 names the endpoint in it
-        raise UserError(f"S3: {error}: mend the endpoint URL") from error
+    except ValueError:  # boto3 repeats the endpoint in it, which may hold a password
+        raise UserError(
+            "S3: the endpoint is not a URL: mend the endpoint (s3_endpoint_url or "
+            "AWS_ENDPOINT_URL), such as https://host:9000"
+        ) from None
 
 
-def fetch(client: Any, uri: S3Uri, into: Path, limit: SizeLimit) -> Fetched:
+def fetch(
+    client: Any,
+    uri: S3Uri,
+    into: Path,
+    limit: SizeLimit,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Fetched:
     """Download the object, or every dataset file below the prefix, into the folder ``into``.
 
     A key that exists is one file. Anything else is a prefix that ends at a slash, as a folder
-    does: ``s3://bucket/drop-1`` never takes ``drop-10/rows.jsonl`` in.
+    does: ``s3://bucket/drop-1`` never takes ``drop-10/rows.jsonl`` in. ``sleep`` is called with the
+    seconds to wait before a broken part is resumed.
 
     Raises:
         UserError: missing, refused, of an unknown type, or above the limit.
-        SourceUnavailableError: the server does not answer, or the object keeps changing.
+        SourceUnavailableError: the server does not answer, or the data keeps changing.
     """
-    from boto3.s3.transfer import TransferConfig, create_transfer_manager
-
     what = f"s3://{uri.bucket}/{uri.key}"
-    # boto3's other transfer client ignores a custom endpoint; and only ranged reads carry If-Match.
-    config = TransferConfig(preferred_transfer_client="classic", multipart_threshold=1)
-    with _explained(what):
-        objects = _choose(client, uri, what)
+    with _explained(what, _host(client)):
+        objects, prefix = _choose(client, uri, what)
         for item in objects:
-            limit.add(f"s3://{uri.bucket}/{item.key}", item.size)
-        with create_transfer_manager(client, config) as manager:
-            bucket = _Bucket(client, manager, uri.bucket)
-            files = in_name_order(_download(bucket, item, into, limit) for item in objects)
+            limit.add(f"s3://{uri.bucket}/{item.version.key}", item.version.size)
+        files = in_name_order(_download(client, item, into, limit, sleep) for item in objects)
+        if prefix is not None:
+            _require_same(files, _below(client, uri.bucket, prefix), what)
     return Fetched(what, files, revision=None)
+
+
+def _require_same(files: Iterable[SourceFile], now: Iterable[_Object], what: str) -> None:
+    read = {(file.name, file.etag) for file in files}
+    there = {(item.name, item.version.etag) for item in now}
+    if differing := sorted({name for name, _ in read ^ there}):
+        raise SourceUnavailableError(
+            f"{what}: files came, went or changed while it was read ({', '.join(differing[:5])}): "
+            "wait until the drop is complete, then run again"
+        )
 
 
 def list_partitions(client: Any, bucket: str, before: str, after: str) -> list[str]:
@@ -114,7 +135,7 @@ def list_partitions(client: Any, bucket: str, before: str, after: str) -> list[s
     ``before`` and ``after`` surround ``{partition}`` in the key.
     """
     pattern = key_pattern(before, after)
-    with _explained(f"s3://{bucket}/{before}"):
+    with _explained(f"s3://{bucket}/{before}", _host(client)):
         keys = {
             key
             for item in _list(client, bucket, before)
@@ -123,33 +144,38 @@ def list_partitions(client: Any, bucket: str, before: str, after: str) -> list[s
     return sorted(keys, key=natural_order)
 
 
-def _choose(client: Any, uri: S3Uri, what: str) -> list[_Object]:
+def _choose(client: Any, uri: S3Uri, what: str) -> tuple[list[_Object], str | None]:
+    """The objects that are meant, and the prefix that they lie below, unless it is a single one."""
     if uri.key and not uri.key.endswith("/"):
-        single = _head(client, uri.bucket, uri.key)
-        if single is not None:
+        version = _head(client, uri.bucket, uri.key)
+        if version is not None:
             require_allowed(uri.key, what)
-            return [single]
+            return [_Object(uri.key.rpartition("/")[2], version)], None
     prefix = uri.key if not uri.key or uri.key.endswith("/") else f"{uri.key}/"
-    objects = [
-        _Object(item["Key"].removeprefix(prefix), item["Key"], item["Size"], item["ETag"])
-        for item in _list(client, uri.bucket, prefix)
-        if is_allowed(item["Key"])
-    ]
+    objects = list(_below(client, uri.bucket, prefix))
     if not objects:
         raise nothing_found(what)
-    return objects
+    return objects, prefix
 
 
-def _head(client: Any, bucket: str, key: str) -> _Object | None:
+def _below(client: Any, bucket: str, prefix: str) -> Iterator[_Object]:
+    """The dataset files below a prefix."""
+    for item in _list(client, bucket, prefix):
+        if is_allowed(item["Key"]):
+            version = Version(bucket, item["Key"], item["Size"], item["ETag"])
+            yield _Object(item["Key"].removeprefix(prefix), version)
+
+
+def _head(client: Any, bucket: str, key: str) -> Version | None:
     from botocore.exceptions import ClientError
 
     try:
         head = client.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if _code(error) in {"404", "NoSuchKey"}:
+        if error_code(error) in {"404", "NoSuchKey"}:
             return None
         raise
-    return _Object(key.rpartition("/")[2], key, head["ContentLength"], head["ETag"])
+    return Version(bucket, key, head["ContentLength"], head["ETag"])
 
 
 def _list(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -157,62 +183,56 @@ def _list(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
         yield from page.get("Contents", ())
 
 
-def _download(bucket: _Bucket, item: _Object, into: Path, limit: SizeLimit) -> SourceFile:
+def _download(
+    client: Any, item: _Object, into: Path, limit: SizeLimit, sleep: Callable[[float], None]
+) -> SourceFile:
     """One object; when it changed since it was seen, its new version, once."""
-    from s3transfer.exceptions import S3DownloadFailedError
-
-    what = f"s3://{bucket.name}/{item.key}"
+    key, seen = item.version.key, item.version
+    what = f"s3://{seen.bucket}/{key}"
     target = safe_target(into, item.name, what)
-    for wanted in (item, None):
-        version = wanted or _head(bucket.client, bucket.name, item.key)
-        if version is None:
+    for version in (seen, None):
+        wanted = version or _head(client, seen.bucket, key)
+        if wanted is None:
             raise SourceUnavailableError(f"{what}: was removed while it was read: run again")
-        limit.add(what, max(0, version.size - item.size))
+        limit.add(what, max(0, wanted.size - seen.size))
         try:
-            # The manager writes beside the target and renames at the end.
-            bucket.manager.download(
-                bucket.name, item.key, str(target), subscribers=[_seen(version)]
-            ).result()
-        except S3DownloadFailedError:
-            continue
-        if target.stat().st_size == version.size:
-            return SourceFile(item.name, target, version.size, digest(target), version.etag)
-    raise SourceUnavailableError(
-        f"{what}: changes while it is read: wait until it is written, then run again"
-    )
+            sha256 = download(client, wanted, target, sleep)
+        except ChangedError:
+            problem = "changes while it is read: wait until it is written, then run again"
+        except CorruptError:
+            problem = "arrived as other bytes than its ETag, an MD5, names: run again"
+        else:
+            return SourceFile(item.name, target, wanted.size, sha256, wanted.etag)
+    raise SourceUnavailableError(f"{what}: {problem}")
 
 
-def _seen(version: _Object) -> Any:
-    """Tells the transfer manager which version to read, so that it asks for that one only."""
-    from s3transfer.subscribers import BaseSubscriber
-
-    class Seen(BaseSubscriber):
-        def on_queued(self, future: Any, **kwargs: Any) -> None:  # noqa: ARG002
-            future.meta.provide_transfer_size(version.size)
-            future.meta.provide_object_etag(version.etag)
-
-    return Seen()
+def _host(client: Any) -> str:
+    return redact(str(client.meta.endpoint_url))
 
 
 @contextmanager
-def _explained(what: str) -> Generator[None]:
-    """Turn the S3 client's errors into ones that name the location and the remedy."""
+def _explained(what: str, host: str) -> Generator[None]:
+    """Turn the S3 client's errors into ones that name the location and the remedy.
+
+    The text of a connection's error holds the whole URL of a request: it is not repeated, and not
+    kept as the cause either.
+    """
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
         HTTPClientError,
         IncompleteReadError,
         NoCredentialsError,
+        ReadTimeoutError,
     )
     from botocore.exceptions import (
         ConnectionError as EndpointError,
     )
-    from s3transfer.exceptions import RetriesExceededError
 
     try:
         yield
     except ClientError as error:
-        code = _code(error)
+        code = error_code(error)
         if code in _BUSY:
             raise SourceUnavailableError(f"{what}: S3 answered {code}: try again later") from error
         remedy = _REMEDIES.get(code, f"S3 refused {error.operation_name}")
@@ -222,13 +242,17 @@ def _explained(what: str) -> Generator[None]:
             f"{what}: no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a "
             "profile, or a role"
         ) from error
-    except (EndpointError, HTTPClientError, IncompleteReadError, RetriesExceededError) as error:
+    except ReadTimeoutError:
         raise SourceUnavailableError(
-            f"{what}: S3 cannot be reached: check the endpoint and the network ({error})"
-        ) from error
+            f"{what}: {host} stopped sending, at {ATTEMPTS} attempts: try again later, or check "
+            "the network"
+        ) from None
+    except (EndpointError, HTTPClientError, IncompleteReadError) as error:
+        raise SourceUnavailableError(
+            f"{what}: S3 cannot be reached at {host}: check the endpoint and the network "
+            f"({type(error).__name__})"
+        ) from None
     except BotoCoreError as error:
-        raise UserError(f"{what}: mend the S3 settings or the profile: {error}") from error
-
-
-def _code(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+        raise UserError(
+            f"{what}: mend the S3 settings or the profile: {redact_urls(str(error))}"
+        ) from None

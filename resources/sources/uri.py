@@ -18,6 +18,7 @@ SCHEMES = ("hf://", "s3://", "https://", "pvc://", "package://")
 """The known schemes; a URI without a scheme is a path."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'`<>]+")
 _REPO = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)"
     r"(?::(?P<config>[^:@#?]+))?(?:@(?P<revision>[^@#?]+))?(?:#(?P<split>[\w.-]+))?",
@@ -25,6 +26,10 @@ _REPO = re.compile(
 )
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}")
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+
+_QUERY = re.compile(r"\?[^/?]*=.*", re.DOTALL)
+_NO_HOST = {"hf", "pvc", "package"}
+"""Schemes without a host: what stands before an @ is part of a name."""
 
 _REFUSED = {
     "file": "write the absolute path instead, without file://",
@@ -96,12 +101,12 @@ def parse_uri(uri: str) -> SourceUri:
     """
     if not uri.strip() or uri != uri.strip() or not uri.isprintable():
         raise UserError(
-            f"dataset URI {uri!r}: empty, or with spaces around it or control characters: write "
-            f"{', '.join(SCHEMES)} or a path"
+            f"dataset URI {redact(uri.strip())!r}: empty, or with spaces around it or control "
+            f"characters: write {', '.join(SCHEMES)} or a path"
         )
     match = _SCHEME.fullmatch(uri)
     if match is None:
-        return PathUri(uri)
+        return _path(uri)
     scheme, rest = match.group(1).lower(), match.group(2)
     parsers = {
         "hf": _hub,
@@ -123,15 +128,21 @@ def redact(uri: str) -> str:
     A presigned URL carries its secret in the query string, some others before the host.
     """
     match = _SCHEME.fullmatch(uri)
-    if match is None or match.group(1).lower() in {"pvc", "package"}:
-        return uri
-    if match.group(1).lower() == "hf":  # here @ names a revision and # a split
+    if match is None:  # a path; with a query, it is a URL whose scheme was forgotten
+        return _QUERY.sub("", uri)
+    if match.group(1).lower() in _NO_HOST:
         return uri.partition("?")[0]
     try:
         parts = urlsplit(uri)
+        _ = parts.port  # no number there: half of user:password, perhaps
     except ValueError:  # not a URL at all, such as a broken IPv6 address
         return f"{match.group(1)}://…"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redact_urls(text: str) -> str:
+    """``text`` of a library's error with every URL in it redacted."""
+    return _URL_IN_TEXT.sub(lambda match: redact(match.group()), text)
 
 
 def _hub(uri: str, rest: str) -> HubUri:
@@ -152,7 +163,9 @@ def _s3(uri: str, rest: str) -> S3Uri:
             "(credentials come from the environment, not from the URI)"
         )
     if key.startswith("/") or "//" in key or {".", ".."} & set(key.split("/")):
-        raise UserError(f"{uri}: the key holds an empty, . or .. part: write the key as it is")
+        raise UserError(
+            f"{redact(uri)}: the key holds an empty, . or .. part: write the key as it is"
+        )
     return S3Uri(bucket, key)
 
 
@@ -160,8 +173,8 @@ def _https(uri: str, rest: str) -> HttpsUri:  # noqa: ARG001
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise UserError(f"{redact(uri)}: not a URL: {error}") from None
+    except ValueError:  # its text repeats parts of the URL
+        raise UserError(f"{redact(uri)}: not a URL: write https://host/file.jsonl") from None
     if not host:
         raise UserError(f"{redact(uri)}: the URL names no host: write https://host/file.jsonl")
     if parts.username is not None:
@@ -174,13 +187,29 @@ def _https(uri: str, rest: str) -> HttpsUri:  # noqa: ARG001
     return HttpsUri(urlunsplit(parts._replace(fragment="")), name)
 
 
+def _path(uri: str) -> PathUri:
+    if _QUERY.search(uri):
+        raise UserError(
+            f"{redact(uri)}: a path has no query string (?name=value): for a URL write https:// "
+            "before it, or rename the file"
+        )
+    return PathUri(uri)
+
+
+def _require_no_query(uri: str) -> None:
+    if "?" in uri:
+        raise UserError(f"{redact(uri)}: this scheme has no query string (?...): write the name")
+
+
 def _pvc(uri: str, rest: str) -> PvcUri:
+    _require_no_query(uri)
     if not rest.strip("/"):
         raise UserError(f"{uri}: names no file or folder of the volume: write pvc://folder/file")
     return PvcUri(rest.lstrip("/"))
 
 
 def _package(uri: str, rest: str) -> PackageUri:
+    _require_no_query(uri)
     package, _, file = rest.partition("/")
     if not _PACKAGE.fullmatch(package) or not file or file.endswith("/"):
         raise UserError(f"{uri}: not a package file: write package://PACKAGE/FILE")

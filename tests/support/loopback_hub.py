@@ -1,7 +1,8 @@
 """A Hugging Face hub on this machine, for tests: datasets and models from memory, over real HTTP.
 
 It speaks the part of the hub's interface that huggingface_hub uses to read: repository information,
-the file tree, and files with ranges. Private and gated repositories want a token.
+the file tree, and files with ranges. Private and gated repositories want a token. It can break off,
+be busy, and move a branch between two requests, as a real one does.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +53,12 @@ class LoopbackHub:
     """Names of files that count as large ones, whose digest the hub promises."""
     corrupt: set[str] = field(default_factory=set[str])
     """Names of files that are sent with other bytes than the hub promises."""
+    breaks: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """By file name, for the next downloads of it: after how many bytes the connection closes."""
+    busy: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    """The next requests are answered 503 with these headers, one each."""
+    on_request: Callable[[str], None] | None = None
+    """Called with each request, as in ``requests``, before it is answered."""
     requests: list[str] = field(default_factory=list[str])
     """What was asked for, as ``METHOD path``."""
 
@@ -82,6 +89,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path).strip("/")
         self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.on_request is not None:
+            self.hub.on_request(self.hub.requests[-1])
+        if self.hub.busy:
+            self._error(503, "Busy", self.hub.busy.pop(0))
+            return
         if path.startswith("api/"):
             kind, _, rest = path.removeprefix("api/").partition("/")
             repos = self.hub.datasets if kind == "datasets" else self.hub.models
@@ -145,7 +157,11 @@ class _Handler(BaseHTTPRequestHandler):
         content = files[path]
         if path in self.hub.corrupt:
             content = content[::-1]
-        self._content(content, {"ETag": f'"{commit_of({path: content})}"', "X-Repo-Commit": commit})
+        cuts = self.hub.breaks.get(path, []) if self.command == "GET" else []
+        cut = cuts.pop(0) if cuts else None
+        self._content(
+            content, {"ETag": f'"{commit_of({path: content})}"', "X-Repo-Commit": commit}, cut
+        )
 
     def _find(self, repos: dict[str, Repo], rest: str) -> tuple[str, Repo, str] | None:
         """Name, repository and what follows the name; answers 401, as the hub does, if none."""
@@ -161,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, value: object) -> None:
         self._content(json.dumps(value).encode(), {"Content-Type": "application/json"})
 
-    def _content(self, content: bytes, headers: Mapping[str, str]) -> None:
+    def _content(self, content: bytes, headers: Mapping[str, str], cut: int | None = None) -> None:
         span = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
         start = int(span) if span else 0
         self.send_response(206 if span else 200)
@@ -174,11 +190,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content[start:])
+            self.wfile.write(content[start:][:cut])
+        self.close_connection = cut is not None
 
-    def _error(self, status: int, code: str) -> None:
+    def _error(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
-        self.send_header("X-Error-Code", code)
+        for name, value in {"X-Error-Code": code, **(headers or {})}.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

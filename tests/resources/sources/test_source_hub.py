@@ -40,7 +40,9 @@ def read(uri: str, into: Path, max_bytes: int = 0) -> Fetched:
     parsed = parse_uri(uri)
     assert isinstance(parsed, HubUri)
     into.mkdir(exist_ok=True)
-    return hub_source.fetch(parsed, into, SizeLimit(max_bytes), "FT_TEST_HUB_TOKEN")
+    return hub_source.fetch(
+        parsed, into, SizeLimit(max_bytes), "FT_TEST_HUB_TOKEN", sleep=lambda _: None
+    )
 
 
 def names(fetched: Fetched) -> list[str]:
@@ -81,6 +83,63 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(hub: LoopbackHub, tmp_path: Pa
         assert fetched.files[0].path.read_bytes() == b"old\n"
 
 
+def test_a_branch_that_moves_meanwhile_does_not_mix_two_versions(hub: LoopbackHub, tmp_path: Path):
+    old, new = {"a.jsonl": b"old\n", "b.jsonl": b"old\n"}, {"a.jsonl": b"n\n", "b.jsonl": b"n\n"}
+    repo = hub.datasets["org/chats"] = Repo({"main": old})
+
+    def push(request: str) -> None:
+        if request.startswith("GET") and request.endswith("/a.jsonl"):
+            repo.branches |= {"main": new, "before": old}
+
+    hub.on_request = push
+    fetched = read("hf://org/chats", tmp_path)
+    assert repo.branches["main"] is new
+    assert [file.path.read_bytes() for file in fetched.files] == [b"old\n", b"old\n"]
+    assert fetched.revision == commit_of(old)
+
+
+def test_a_config_or_split_that_is_not_there_is_refused_with_what_there_is(
+    hub: LoopbackHub, tmp_path: Path
+):
+    hub.datasets["org/chats"] = Repo({"main": FILES})
+    hub.datasets["org/plain"] = Repo({"main": {"train.jsonl": ROW, "test.jsonl": ROW}})
+    for uri, message in (
+        ("hf://org/chats:fr", "no config fr; the dataset card has en, de"),
+        ("hf://org/chats", "has the configs en, de: name one"),
+        ("hf://org/chats:en#dev", "no split dev; there is test, train"),
+        ("hf://org/plain:en", "names no configs"),
+        ("hf://org/plain#dev", "no split dev; there is test, train"),
+        ("hf://org/plain#gold", "no split gold; there is test, train"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read(uri, tmp_path)
+    assert not any("jsonl" in request for request in hub.requests)
+
+
+def test_a_broken_download_is_resumed(hub: LoopbackHub, tmp_path: Path):
+    content = ROW * 5000
+    hub.datasets["org/chats"] = Repo({"main": {"a.jsonl": content}})
+    hub.breaks["a.jsonl"] = [4000]
+    (file,) = read("hf://org/chats", tmp_path).files
+    assert file.path.read_bytes() == content
+    assert hub.breaks["a.jsonl"] == [], "the connection was never broken"
+
+
+def test_a_busy_hub_is_asked_again_after_the_wait_it_asks_for(hub: LoopbackHub, tmp_path: Path):
+    hub.datasets["org/chats"] = Repo({"main": {"a.jsonl": ROW}})
+    hub.busy = [{"Retry-After": "7"}, {"Retry-After": "86400"}]
+    waits: list[float] = []
+    uri = HubUri("org/chats", None, None, None)
+    hub_source.fetch(uri, tmp_path, SizeLimit(0), "FT_TEST_HUB_TOKEN", sleep=waits.append)
+    assert waits == [7.0, 60.0]
+
+
+def test_a_hub_that_stays_busy_is_worth_another_try(hub: LoopbackHub, tmp_path: Path):
+    hub.busy = [{}] * 5
+    with pytest.raises(SourceUnavailableError, match="answered 503: try again later"):
+        read("hf://org/chats", tmp_path)
+
+
 def test_a_missing_dataset_says_so(hub: LoopbackHub, tmp_path: Path):
     with pytest.raises(UserError, match=r"no such dataset, or it is private.*FT_TEST_HUB_TOKEN"):
         read("hf://org/none", tmp_path)
@@ -110,9 +169,12 @@ def test_a_promised_digest_is_kept(hub: LoopbackHub, tmp_path: Path):
     (file,) = read("hf://org/chats", tmp_path / "good").files
     assert file.etag == file.sha256
     hub.corrupt.add("a.jsonl")
-    with pytest.raises(SourceUnavailableError, match="other bytes than the hub promised"):
-        read("hf://org/chats", tmp_path / "bad")
-    assert list((tmp_path / "bad").iterdir()) == []
+    for large in (True, False):  # its SHA-256, git's blob id
+        if not large:
+            hub.large.clear()
+        with pytest.raises(SourceUnavailableError, match="other bytes than the hub promised"):
+            read("hf://org/chats", tmp_path / "bad")
+        assert list((tmp_path / "bad").iterdir()) == []
 
 
 def test_a_dataset_above_the_limit_is_refused_before_it_is_read(hub: LoopbackHub, tmp_path: Path):

@@ -97,6 +97,10 @@ def test_an_unknown_config_is_refused():
         pick("hf://org/d:x@v1", ["a.jsonl"], "# no header")
 
 
+def test_the_only_config_may_be_called_by_the_hubs_name():
+    assert pick("hf://org/d:default#train", ["train.jsonl"]).files == ("train.jsonl",)
+
+
 def test_several_splits_without_train_are_refused():
     configs = card("[{config_name: a, data_files: {x: a.jsonl, y: b.jsonl}}]")
     with pytest.raises(UserError, match=r"only x, y.*hf://org/d#x"):

@@ -41,6 +41,15 @@ def test_a_file_is_read_in_place_and_the_package_is_not_imported(
     assert "ft_carrier" not in sys.modules
 
 
+def test_the_version_of_the_package_is_the_revision(carrier: Path):
+    assert read("ft_carrier", "deep/rows.jsonl").revision is None  # nothing installed it
+    info = carrier.parent / "ft_carrier_data-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ft-carrier-data\nVersion: 1.2\n")
+    (info / "top_level.txt").write_text("ft_carrier\n")
+    assert read("ft_carrier", "deep/rows.jsonl").revision == "ft-carrier-data 1.2"
+
+
 def test_a_file_outside_the_package_is_refused(carrier: Path):
     with pytest.raises(UserError, match="outside the package"):
         read("ft_carrier", "../outside.jsonl")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -162,6 +164,65 @@ def test_a_file_that_keeps_changing_is_refused(root: Path, monkeypatch: pytest.M
     monkeypatch.setattr(files, "digest", Writer(changes=2).digest)
     with pytest.raises(SourceUnavailableError, match="changes while it is read"):
         read("a.jsonl", root)
+
+
+def test_a_file_that_another_thread_appends_to_is_never_half_read(root: Path):
+    """The writer stops only when the reader has given up, or read a content that stayed."""
+    target = root / "a.jsonl"
+    target.write_bytes(ROW * 500_000)
+    stop = threading.Event()
+
+    def write() -> None:
+        with target.open("ab", buffering=0) as stream:
+            while not stop.is_set():
+                stream.write(ROW)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with pytest.raises(SourceUnavailableError, match=r"a\.jsonl: changes while it is read"):
+            read("a.jsonl", root)
+    finally:
+        stop.set()
+        writer.join()
+    (file,) = read("a.jsonl", root).files
+    assert file.sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def test_a_folder_that_gains_a_file_while_it_is_read_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (root / "a.jsonl").write_bytes(ROW)
+
+    def digest(target: Path) -> str:
+        (root / "b.jsonl").write_bytes(ROW)
+        return hashlib.sha256(target.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(files, "digest", digest)
+    with pytest.raises(SourceUnavailableError, match="files came or went"):
+        read(str(root), root)
+
+
+def _append(target: Path) -> None:
+    with target.open("ab") as stream:
+        stream.write(ROW)
+
+
+def _replace(target: Path) -> None:
+    (target.parent / "new").write_bytes(ROW)
+    (target.parent / "new").replace(target)
+
+
+@pytest.mark.parametrize("change", [_append, _replace, Path.unlink])
+def test_a_change_after_the_digest_is_told_to_whoever_reads_the_rows(
+    root: Path, change: Callable[[Path], None]
+):
+    (root / "a.jsonl").write_bytes(ROW)
+    fetched = read("a.jsonl", root)
+    fetched.require_unchanged()
+    change(root / "a.jsonl")
+    with pytest.raises(SourceUnavailableError, match=r"a\.jsonl: changed while its rows were read"):
+        fetched.require_unchanged()
 
 
 def partitions(before: str, after: str, root: Path) -> list[str]:

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from resources.errors import UserError
-from resources.sources import s3
+from resources.sources import s3, s3_download
 from resources.sources.files import Fetched, SizeLimit, SourceUnavailableError
 from resources.sources.uri import S3Uri
 from tests.support.seaweedfs import SeaweedFS
 
 ROW = b'{"messages": []}\n'
-LARGE = 9 << 20  # above the size from which an object is read in parts
+LARGE = 9 << 20  # more parts than there are threads
 
 
 @pytest.fixture
@@ -79,11 +79,18 @@ def test_a_listing_of_several_pages_is_read_whole(
     assert len(read(s3_client, bucket, "many/", tmp_path).files) == 5
 
 
+@pytest.mark.usefixtures("small_parts")
 def test_a_large_object_arrives_whole(s3_client: Any, bucket: str, put: Any, tmp_path: Path):
     body = ROW * (LARGE // len(ROW))
     put("large.jsonl", body)
     (file,) = read(s3_client, bucket, "large.jsonl", tmp_path).files
     assert file.sha256 == hashlib.sha256(body).hexdigest()
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 1 MiB, so that an object of several is quickly put."""
+    monkeypatch.setattr(s3_download, "PART", 1 << 20)
 
 
 class Overwriter:
@@ -117,6 +124,150 @@ def test_an_object_that_keeps_changing_is_refused(
     with pytest.raises(SourceUnavailableError, match="changes while it is read"):
         read(s3_client, bucket, "a.jsonl", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_object_that_changes_between_two_of_its_parts_is_read_again(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path
+):
+    old, new = ROW * (LARGE // len(ROW)), ROW.upper() * (LARGE // len(ROW))
+    put("a.jsonl", old)
+    seen: list[str] = []
+
+    def overwrite(params: dict[str, Any], **_: Any) -> None:
+        seen.append(params["headers"]["Range"])
+        if len(seen) == 2:
+            put("a.jsonl", new)
+
+    s3_client.meta.events.register("before-call.s3.GetObject", overwrite)
+    (file,) = read(s3_client, bucket, "a.jsonl", tmp_path).files
+    assert len(seen) > 2
+    assert file.sha256 == hashlib.sha256(new).hexdigest()
+    assert file.path.read_bytes() == new
+
+
+def test_an_object_that_is_removed_meanwhile_says_so(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path
+):
+    put("a.jsonl")
+
+    def delete(**_: Any) -> None:
+        s3_client.delete_object(Bucket=bucket, Key="a.jsonl")
+
+    s3_client.meta.events.register("before-call.s3.GetObject", delete)
+    with pytest.raises(SourceUnavailableError, match="was removed while it was read"):
+        read(s3_client, bucket, "a.jsonl", tmp_path)
+
+
+@pytest.mark.parametrize("written", ["a.jsonl", "c.jsonl"])
+def test_a_drop_that_is_still_being_uploaded_is_refused(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path, written: str
+):
+    """While its second file is read, its first one is written again, or a third one comes."""
+    put("d/a.jsonl")
+    put("d/b.jsonl")
+
+    def write(params: dict[str, Any], **_: Any) -> None:
+        if params["url_path"].endswith("b.jsonl"):
+            put(f"d/{written}", ROW.upper())
+
+    s3_client.meta.events.register("before-call.s3.GetObject", write)
+    with pytest.raises(SourceUnavailableError, match=rf"changed while it was read \({written}\)"):
+        read(s3_client, bucket, "d/", tmp_path)
+
+
+class Network:
+    """Breaks the first so many answers after some bytes of their body: the socket is closed."""
+
+    def __init__(self, client: Any, times: int, after: int) -> None:
+        self.times, self.after, self.ranges = times, after, list[str]()
+        client.meta.events.register("before-call.s3.GetObject", self.note)
+        client.meta.events.register("after-call.s3.GetObject", self.breaks)
+
+    def note(self, params: dict[str, Any], **_: Any) -> None:
+        self.ranges.append(params["headers"]["Range"])
+
+    def breaks(self, parsed: dict[str, Any], **_: Any) -> None:
+        if self.times:
+            self.times -= 1
+            body, left = parsed["Body"], [self.after]
+            real = body.read
+
+            def read(amount: int) -> bytes:
+                if not left[0]:
+                    body._raw_stream._fp.close()
+                block = real(min(amount, left[0] or amount))
+                left[0] -= min(left[0], len(block))
+                return block
+
+            body.read = read
+
+
+def test_a_broken_part_is_resumed_where_it_stopped(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path
+):
+    body = ROW * 5000
+    put("a.jsonl", body)
+    network, waits = Network(s3_client, times=2, after=4000), list[float]()
+    fetched = s3.fetch(s3_client, S3Uri(bucket, "a.jsonl"), tmp_path, SizeLimit(0), waits.append)
+    assert fetched.files[0].path.read_bytes() == body
+    last = len(body) - 1
+    assert network.ranges == [f"bytes=0-{last}", f"bytes=4000-{last}", f"bytes=8000-{last}"]
+    assert len(waits) == 2
+
+
+def test_a_part_that_always_breaks_is_given_up(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path
+):
+    put("a.jsonl", ROW * 5000)
+    Network(s3_client, times=99, after=4000)
+    with pytest.raises(SourceUnavailableError, match="S3 cannot be reached at http://127"):
+        s3.fetch(s3_client, S3Uri(bucket, "a.jsonl"), tmp_path, SizeLimit(0), lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_object_is_an_empty_file(s3_client: Any, bucket: str, put: Any, tmp_path: Path):
+    put("a.jsonl", b"")
+    (file,) = read(s3_client, bucket, "a.jsonl", tmp_path).files
+    assert (file.size, file.path.read_bytes()) == (0, b"")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_object_of_exactly_some_parts_arrives_whole(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path
+):
+    body = bytes(range(256)) * (2 * s3_download.PART // 256)
+    put("a.jsonl", body)
+    (file,) = read(s3_client, bucket, "a.jsonl", tmp_path).files
+    assert file.sha256 == hashlib.sha256(body).hexdigest()
+
+
+def test_an_object_whose_bytes_are_not_its_md5_is_refused(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path
+):
+    put("a.jsonl")
+    s3_client.meta.events.register("after-call.s3.GetObject", _flip)
+    with pytest.raises(SourceUnavailableError, match="other bytes than its ETag"):
+        read(s3_client, bucket, "a.jsonl", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _flip(parsed: dict[str, Any], **_: Any) -> None:
+    real = parsed["Body"].read
+    parsed["Body"].read = lambda amount: real(amount).upper()
+
+
+def test_a_server_that_stops_sending_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It accepts the connection and never answers."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr("time.sleep", lambda _: None)  # boto3 waits between its attempts
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = s3.connect(f"http://127.0.0.1:{silent.getsockname()[1]}", "r", read_timeout=0.05)
+        with pytest.raises(
+            SourceUnavailableError, match=r"http://127\.0\.0\.1:\d+ stopped sending"
+        ):
+            read(client, "bucket", "d/", tmp_path)
 
 
 @pytest.mark.parametrize("key", ["none/", "none", "none/a.jsonl"])

@@ -78,6 +78,11 @@ def test_credentials_in_a_url_are_refused_and_not_repeated():
         ("s3://key:secret@bucket/a.jsonl", "s3://bucket/a.jsonl"),
         ("ftp://me:secret@host/a", "ftp://host/a"),
         ("hf://org/chats@main#train", "hf://org/chats@main#train"),
+        ("hf://org/chats?token=secret", "hf://org/chats"),
+        ("pvc://a.jsonl?token=secret", "pvc://a.jsonl"),
+        ("package://p/a.jsonl?token=secret", "package://p/a.jsonl"),
+        ("host/a.jsonl?sig=secret", "host/a.jsonl"),
+        ("https://me:secret/a.jsonl", "https://…"),
         ("/data/what?.jsonl", "/data/what?.jsonl"),
     ],
 )
