@@ -1,86 +1,58 @@
 """From data files to the raw dataset: every row checked, written in one form, and counted.
 
 Belongs here: what happens to good and to bad rows. Does not belong here: fetching the files,
-reading their formats (:mod:`~ft_assets.data.rows`), what a valid chat is
-(:mod:`~ft_assets.data.messages`), duplicates (:mod:`~ft_assets.data.split`).
+reading their formats (:mod:`~ft_assets.data.rows`), what a valid row is
+(:mod:`~ft_assets.data.formats`), what is counted (:mod:`~ft_assets.data.ingest_report`),
+duplicates (:mod:`~ft_assets.data.split`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict
 
-from ft_assets.data.canonical import canonical_bytes, row_id
-from ft_assets.data.messages import Chat, RowError, normalize
-from ft_assets.data.redaction import excerpt
-from ft_assets.data.row_files import RowWriter, json_line, row_line, writing
-from ft_assets.data.rows import BadRow, RawRow, iter_rows
+from ft_assets.data.canonical import canonical_bytes, id_of
+from ft_assets.data.fast_rows import PlainChat, plain_bytes, plain_line, plain_row
+from ft_assets.data.formats import RowError, RowFormat, normalize
+from ft_assets.data.ingest_report import IngestReport, Tally
+from ft_assets.data.redaction import excerpt, excerpt_of_row
+from ft_assets.data.row_files import json_line, row_line, writing
+from ft_assets.data.rows import BadRow, RawRow, iter_rows, iter_rows_or
+from ft_assets.data.sensitive import may_hold, scan
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from ft_assets.data.ingest_report import DroppedRow
+    from ft_assets.data.sensitive import Scanned
+    from ft_assets.data.shapes import Row
+
+__all__ = ["DROPPED_FILE", "ROWS_FILE", "IngestReport", "OnSensitive", "ingest"]
+
+OnSensitive = Literal["ignore", "warn", "drop", "redact"]
 
 ROWS_FILE = "rows.jsonl"
 DROPPED_FILE = "dropped.jsonl"
 
-_SAMPLES = 3  # rows in the report
-_SAMPLE_CHARACTERS = 200  # of each turn
-
-
-class IngestReport(BaseModel):
-    """What became of the rows of a data drop."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    files: dict[str, int]
-    """Rows read per file, by the name the user gave."""
-    rows_read: int
-    rows_kept: int
-    dropped: dict[str, int]
-    """How many rows were dropped, by reason; the rows themselves are in ``dropped.jsonl``."""
-    digest: str
-    """SHA-256 over the lines of ``rows.jsonl``: what they hold and their order."""
-    characters: int
-    """Length of all turns together."""
-    turns: int
-    roles: dict[str, int]
-    """Turns per role."""
-    samples: list[dict[str, Any]]
-    """The first rows, their turns shortened and redacted."""
-
-
-@dataclass
-class _Tally:
-    """The numbers of the report while rows go by."""
-
-    files: Counter[str] = field(default_factory=Counter[str])
-    dropped: Counter[str] = field(default_factory=Counter[str])
-    roles: Counter[str] = field(default_factory=Counter[str])
-    characters: int = 0
-    samples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-    def keep(self, chat: Chat, id_: str) -> None:
-        self.roles.update(message.role for message in chat.messages)
-        self.characters += sum(len(message.content) for message in chat.messages)
-        if len(self.samples) < _SAMPLES:
-            turns = [
-                {"role": m.role, "content": excerpt(m.content, _SAMPLE_CHARACTERS)}
-                for m in chat.messages
-            ]
-            self.samples.append({"id": id_, "messages": turns})
+_PLAIN = RowFormat()
 
 
 def ingest(
     files: Sequence[tuple[str, Path]],
     out_dir: Path,
     *,
+    options: RowFormat = _PLAIN,
     on_bad_rows: Literal["fail", "drop"],
     max_bad_rows: int | None,
+    group_by: str | None = None,
+    stratify_by: str | None = None,
+    may_lack: bool = False,
+    sensitive: OnSensitive = "ignore",
 ) -> IngestReport:
     """Check every row of ``files`` and write ``rows.jsonl`` and ``dropped.jsonl`` to ``out_dir``.
 
@@ -88,8 +60,16 @@ def ingest(
         files: pairs of the name the user knows a file by, and where it lies.
         out_dir: the folder to write to; made when it does not exist. A failed call leaves neither
             file behind.
+        options: how the rows are to be read.
         on_bad_rows: ``fail`` at the first bad row, or ``drop`` bad rows and count them.
         max_bad_rows: with ``drop``, how many bad rows may be dropped; None means any number.
+        group_by: the key of a source row whose value goes into the written row as its group; a row
+            without it is bad.
+        stratify_by: as ``group_by``, for the stratum.
+        may_lack: rows may lack these two keys: a held-out set of the user's own often does.
+        sensitive: what becomes of keys, tokens and mail addresses: not looked for, counted alone,
+            their rows dropped (these never fail the call, whatever ``on_bad_rows`` and
+            ``max_bad_rows`` say), or replaced by the names of their rules.
 
     Raises:
         UserError: a file cannot be read, a row is bad and ``on_bad_rows`` is ``fail``, there are
@@ -98,87 +78,151 @@ def ingest(
     if not files:
         raise UserError("the dataset has no files: check dataset.uri")
     limit = 0 if on_bad_rows == "fail" else max_bad_rows
-    tally = _Tally()
+    reader = _Reader(options, group_by, stratify_by, may_lack, sensitive)
+    tally = Tally()
     with (
         writing(out_dir / ROWS_FILE) as rows,
         writing(out_dir / DROPPED_FILE) as dropped,
     ):
-        for name, item in _checked(files):
-            tally.files[name] += 1
-            if isinstance(item, BadRow):
-                tally.dropped[item.kind] += 1
-                _refuse_too_many(tally, limit, name, item, on_bad_rows)
-                dropped.write(_dropped_line(name, item))
-            else:
-                _write(rows, tally, item)
+        for name, path in files:
+            for item in reader.read(name, path, tally):
+                tally.files[name] += 1
+                if isinstance(item, BadRow):
+                    shown = tally.drop(name, item)
+                    _refuse_too_many(tally, limit, shown, on_bad_rows)
+                    dropped.write(json_line(shown.model_dump()))
+                else:
+                    rows.write(item)
         if rows.rows == 0:
             raise UserError(
                 f"none of the {tally.files.total()} rows of {', '.join(tally.files)} is valid "
-                f"({_counts(tally.dropped)}): rows need 'messages' ([{{role, content}}]) or "
-                "'conversations' ([{from, value}])"
+                f"({tally.reasons}): rows hold messages ([{{role, content}}]), conversations, "
+                "instruction and output, segments, text or input_ids: see dataset.format"
             )
-        return _report(tally, rows)
+        return tally.report(rows)
 
 
-def _checked(files: Sequence[tuple[str, Path]]) -> Iterator[tuple[str, Chat | BadRow]]:
-    for name, path in files:
-        for row in iter_rows(path, name):
-            yield name, row if isinstance(row, BadRow) else _chat_or_bad(row)
+@dataclass(frozen=True)
+class _Reader:
+    """Makes the lines of ``rows.jsonl`` from the rows of a file."""
+
+    options: RowFormat
+    group_by: str | None
+    stratify_by: str | None
+    may_lack: bool
+    sensitive: OnSensitive
+
+    def read(self, name: str, path: Path, tally: Tally) -> Iterator[bytes | BadRow]:
+        """One line, or what is wrong, per row of the file."""
+        # What is plain as a chat may be something else with options.
+        may_be_plain = self.options == _PLAIN
+        needs_source = self.group_by is not None or self.stratify_by is not None
+        if not may_be_plain or needs_source:
+            for row in iter_rows(path, name):
+                yield row if isinstance(row, BadRow) else self._line(row, tally)
+            return
+        known = plain_line if self.sensitive == "ignore" else _harmless_line
+        for row in iter_rows_or(path, name, known):
+            if isinstance(row, PlainChat):
+                tally.plain_lines += 1
+                yield _plain_line(row, tally)
+            elif isinstance(row, BadRow):
+                yield row
+            elif (plain := plain_row(row.value)) is not None and self._is_harmless(plain):
+                tally.see_keys(row.value)
+                yield _plain_line(plain, tally)
+            else:
+                yield self._line(row, tally)
+
+    def _line(self, raw: RawRow, tally: Tally) -> bytes | BadRow:
+        """The general way."""
+        tally.see_keys(raw.value)
+        try:
+            row: Row = normalize(raw.value, self.options)
+            group = self._beside(raw, self.group_by, "group_by", "no_group")
+            stratum = self._beside(raw, self.stratify_by, "stratify_by", "no_stratum")
+            canonical = canonical_bytes(row)
+            found = scan(row) if self.sensitive != "ignore" and may_hold(canonical) else None
+        except RowError as error:
+            return _bad(raw, error.kind, str(error))
+        except RecursionError:
+            return _bad(raw, "too_deep", "its objects are nested too deeply: flatten them")
+        if found is not None:
+            tally.finds.update(found.finds)
+            if self.sensitive == "drop":
+                return _dropped(raw, found)
+            if self.sensitive == "redact":
+                row, canonical = found.row, canonical_bytes(found.row)
+        id_ = id_of(canonical)
+        tally.keep(row, id_)
+        return row_line(id_, canonical, group=group, stratum=stratum)
+
+    def _is_harmless(self, chat: PlainChat) -> bool:
+        return self.sensitive == "ignore" or not may_hold(plain_bytes(chat))
+
+    def _beside(self, raw: RawRow, key: str | None, option: str, kind: str) -> str | None:
+        """The group or the stratum of a row; None where none is asked for."""
+        if key is None or (self.may_lack and _is_missing(raw.value.get(key))):
+            return None
+        return _value(raw.value, key, option, kind)
 
 
-def _chat_or_bad(row: RawRow) -> Chat | BadRow:
-    try:
-        return normalize(row.value)
-    except RowError as error:
-        shown = excerpt(orjson.dumps(row.value, default=repr).decode())
-        return BadRow(row.number, error.kind, str(error), shown)
+def _harmless_line(line: bytes) -> PlainChat | None:
+    """A plain chat that needs no scan; the general way scans the others."""
+    chat = plain_line(line)
+    if chat is None or may_hold(plain_bytes(chat) if b"\\u" in line else line):
+        return None
+    return chat
 
 
-def _refuse_too_many(
-    tally: _Tally, limit: int | None, name: str, row: BadRow, on_bad_rows: str
-) -> None:
-    if limit is None or tally.dropped.total() <= limit:
+def _plain_line(chat: PlainChat, tally: Tally) -> bytes:
+    canonical = plain_bytes(chat)
+    id_ = id_of(canonical)
+    tally.keep_plain(chat, id_)
+    return row_line(id_, canonical)
+
+
+def _bad(raw: RawRow, kind: str, reason: str) -> BadRow:
+    return BadRow(raw.number, raw.offset, kind, reason, excerpt_of_row(raw.value))
+
+
+def _dropped(raw: RawRow, found: Scanned) -> BadRow:
+    shown = excerpt(canonical_bytes(found.row).decode())
+    return BadRow(raw.number, raw.offset, "sensitive", found.where, shown)
+
+
+def _is_missing(value: object) -> bool:
+    """Null, or NaN, which is how pandas writes a missing value down."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _value(row: Mapping[str, Any], key: str, option: str, kind: str) -> str:
+    """The value of the row's ``key`` as text."""
+    value = row.get(key)
+    if isinstance(value, str):
+        return value
+    if _is_missing(value):
+        value = None
+    if isinstance(value, bool | int | float) and abs(value) != math.inf:  # JSON has no infinity
+        return orjson.dumps(value).decode()
+    found = "missing or null" if value is None else f"a {type(value).__name__}"
+    found = "infinite" if isinstance(value, float) else found
+    raise RowError(
+        kind,
+        f"{key!r}, which dataset.{option} names, is {found}: "
+        "give every row a text, a number, true or false",
+    )
+
+
+def _refuse_too_many(tally: Tally, limit: int | None, row: DroppedRow, on_bad_rows: str) -> None:
+    bad = tally.dropped.total() - tally.dropped["sensitive"]  # these the user asked to drop
+    if limit is None or row.kind == "sensitive" or bad <= limit:
         return
-    where = f"{name}, row {row.number}: {row.reason}"
+    start = "" if row.offset is None else f" (the row starts at byte {row.offset})"
+    where = f"{row.file}, row {row.row}: {row.reason}{start}"
     if on_bad_rows == "fail":
         raise UserError(f"{where}; fix the row or set dataset.on_bad_rows: drop")
     raise UserError(
-        f"{where}; this is bad row {tally.dropped.total()} ({_counts(tally.dropped)}) and "
+        f"{where}; this is bad row {bad} ({tally.reasons}) and "
         f"dataset.max_bad_rows is {limit}: fix the rows or raise it"
-    )
-
-
-def _counts(dropped: Counter[str]) -> str:
-    return ", ".join(f"{kind}: {count}" for kind, count in dropped.most_common())
-
-
-def _dropped_line(name: str, row: BadRow) -> bytes:
-    return json_line(
-        {
-            "file": name,
-            "row": row.number,
-            "kind": row.kind,
-            "reason": row.reason,
-            "excerpt": row.excerpt,
-        }
-    )
-
-
-def _write(rows: RowWriter, tally: _Tally, chat: Chat) -> None:
-    id_ = row_id(chat)
-    rows.write(row_line(id_, canonical_bytes(chat)))
-    tally.keep(chat, id_)
-
-
-def _report(tally: _Tally, rows: RowWriter) -> IngestReport:
-    return IngestReport(
-        files=dict(tally.files),
-        rows_read=tally.files.total(),
-        rows_kept=rows.rows,
-        dropped=dict(tally.dropped),
-        digest=rows.digest,
-        characters=tally.characters,
-        turns=tally.roles.total(),
-        roles=dict(tally.roles),
-        samples=tally.samples,
     )

@@ -5,29 +5,39 @@ in the whole conversation or in the answers alone. System turns are left out: a 
 that all rows share would make all rows near. Short answers are left out of the answer view: that
 two questions have the answer "yes" is no leak.
 
-Memory: the held-out side is the small one. Per held-out row and view some 1.5 KB of MinHash and
-buckets are kept, and where the row starts in its file; texts and shingles are not. MinHash only
-proposes candidates; the exact similarity, computed from the file, decides.
+Memory: the held-out side is the small one. Per held-out row and view there are 128 bytes of MinHash
+and some 100 bytes for each of the 16 to 128 bands (32 at a threshold of 0.8: 3.5 KB), and where the
+row starts in its file; texts and shingles are not kept. MinHash only proposes candidates; the exact
+similarity, computed from the file, decides.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from array import array
+from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ft_assets.data.row_files import parse_row
+from ft_assets.data.texts import said
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
+    from numpy.typing import NDArray
+
     from ft_assets.data.row_files import StoredRow
+    from ft_assets.data.shapes import Row
 
 rensa: Any = import_module("rensa")  # compiled code without types
 
 View = Literal["conversation", "answer"]
+Grams = frozenset[str]
 
 MIN_ANSWER_WORDS = 10
 """Answers of fewer words are compared as part of their conversation only."""
@@ -40,6 +50,8 @@ _MISS = 1e-3  # accepted chance that MinHash does not propose a pair just at the
 _SLACK = 0.25
 # Chinese and Japanese have no spaces: each of their characters is a word.
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W\u2e80-\u9fff\uf900-\ufaff]+")
+# The characters of a word as they are, all others as a space.
+_ASCII_WORDS = "".join(chr(code) if _WORD.match(chr(code)) else " " for code in range(128))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +65,7 @@ class Near:
     """What is near: the whole conversation, or the answers alone."""
 
 
-def shingles(text: str) -> frozenset[str]:
+def shingles(text: str) -> Grams:
     """The word 3-grams of ``text`` without case and punctuation.
 
     Of fewer than three words the words themselves; of none the characters.
@@ -61,29 +73,41 @@ def shingles(text: str) -> frozenset[str]:
     return _grams(_words(text)) or frozenset("".join(text.split()))
 
 
-def similarity(one: frozenset[str], other: frozenset[str]) -> float:
+def similarity(one: Grams, other: Grams) -> float:
     """The Jaccard similarity, 0 to 1; 0 when both are empty."""
-    union = len(one | other)
-    return len(one & other) / union if union else 0.0
+    both = len(one & other)
+    union = len(one) + len(other) - both
+    return both / union if union else 0.0
 
 
-def views(messages: Sequence[Mapping[str, str]]) -> Iterator[tuple[View, frozenset[str]]]:
-    """What of a chat is compared: its turns without the system turn, and its longer answers."""
-    spoken = [m for m in messages if m["role"] != "system"]
-    words = [_words(m["content"]) for m in spoken]
-    conversation = _grams([word for turn in words for word in turn])
-    yield "conversation", conversation or shingles("".join(m["content"] for m in spoken))
-    turns = zip(spoken, words, strict=True)
-    answer = [word for m, turn in turns if m["role"] == "assistant" for word in turn]
+def conversation(row: Row) -> Grams:
+    """The shingles of all that a row says but for its system turns."""
+    pieces = said(row).all
+    return _conversation(pieces, [_words(piece) for piece in pieces])
+
+
+def views(row: Row) -> Iterator[tuple[View, Grams]]:
+    """What of a row is compared: all that it says, and its longer answers."""
+    pieces, answers = said(row)
+    words = {piece: _words(piece) for piece in pieces}  # most answers are pieces too
+    yield "conversation", _conversation(pieces, [words[piece] for piece in pieces])
+    answer = list(chain.from_iterable(words.get(piece) or _words(piece) for piece in answers))
     if len(answer) >= MIN_ANSWER_WORDS:
         yield "answer", _grams(answer)
 
 
+def _conversation(pieces: Sequence[str], words: Sequence[Sequence[str]]) -> Grams:
+    return _grams(list(chain.from_iterable(words))) or shingles("".join(pieces))
+
+
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    text = text.casefold()
+    if text.isascii():  # several times as fast
+        return text.translate(_ASCII_WORDS).split()
+    return _WORD.findall(text)
 
 
-def _grams(words: Sequence[str]) -> frozenset[str]:
+def _grams(words: Sequence[str]) -> Grams:
     if len(words) < _SHINGLE:
         return frozenset(words)
     return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
@@ -100,16 +124,15 @@ class HeldOutIndex:
     def __init__(self, file: BinaryIO, threshold: float) -> None:
         self._file = file
         self._threshold = threshold
-        self._buckets: dict[View, _Buckets] = {
-            "conversation": _Buckets(_bands(threshold)),
-            "answer": _Buckets(_bands(threshold)),
+        self._indexes: dict[View, MinHashIndex] = {
+            "conversation": MinHashIndex(threshold),
+            "answer": MinHashIndex(threshold),
         }
         offset = 0
         for line in file:
-            row = parse_row(line, f"the held-out row at byte {offset}")
-            for view, grams in views(row.messages):
+            for view, grams in views(row_at(line, offset).row):
                 if grams:
-                    self._buckets[view].add(grams, offset)
+                    self._indexes[view].add(min_hash(grams), offset)
             offset += len(line)
 
     def nearest(self, row: StoredRow) -> Near | None:
@@ -117,59 +140,79 @@ class HeldOutIndex:
 
         Of several it is the one that MinHash takes for the nearest.
         """
-        for view, grams in views(row.messages):
-            for offset in self._buckets[view].candidates(grams, self._threshold - _SLACK):
-                held_out = self._row_at(offset)
-                exact = similarity(grams, dict(views(held_out.messages))[view])
+        for view, grams in views(row.row):
+            index = self._indexes[view]
+            if not grams or not len(index):
+                continue
+            for offset in index.candidates(min_hash(grams)):
+                self._file.seek(offset)
+                held_out = row_at(self._file.readline(), offset)
+                exact = similarity(grams, dict(views(held_out.row))[view])
                 if exact >= self._threshold:
                     return Near(held_out.id, exact, view)
         return None
 
-    def _row_at(self, offset: int) -> StoredRow:
-        self._file.seek(offset)
-        return parse_row(self._file.readline(), f"the held-out row at byte {offset}")
+
+def row_at(line: bytes, offset: int) -> StoredRow:
+    """The row of a line of a file that the split itself has written."""
+    return parse_row(line, f"the divided rows at byte {offset}")
 
 
-@dataclass
-class _Buckets:
-    """The MinHashes of one view of the held-out rows, in as many bands as the recall needs."""
+class MinHashIndex:
+    """Which rows may be near to a row: MinHashes, in as many bands as the recall needs.
 
-    bands: int
-    hashes: list[Any] = field(default_factory=list[Any])
-    offsets: list[int] = field(default_factory=list[int])
+    Args:
+        threshold: pairs of at least this similarity are proposed, but for one of a thousand.
+    """
 
-    def __post_init__(self) -> None:
-        # Its threshold is for comparing two hashes, which is not used here; the bands decide.
-        self.lsh = rensa.RMinHashLSH(0.5, _PERMUTATIONS, self.bands)
+    def __init__(self, threshold: float) -> None:
+        self._least = threshold - _SLACK
+        # rensa's threshold is for comparing two hashes, which is not used; the bands decide.
+        self._buckets = rensa.RMinHashLSH(0.5, _PERMUTATIONS, bands(threshold))
+        self._hashes = np.empty((1024, _PERMUTATIONS), np.uint8)
+        self._offsets = array("q")
 
-    def add(self, grams: frozenset[str], offset: int) -> None:
-        minhash = _minhash(grams)
-        self.lsh.insert(len(self.hashes), minhash)
-        self.hashes.append(minhash)
-        self.offsets.append(offset)
+    def __len__(self) -> int:
+        return len(self._offsets)
 
-    def candidates(self, grams: frozenset[str], least: float) -> list[int]:
-        """Offsets of rows whose estimated similarity is at least ``least``, nearest first."""
-        if not grams or not self.hashes:
+    def add(self, minhash: Any, offset: int) -> None:
+        """Add the row that starts at ``offset`` in its file."""
+        key = len(self._offsets)
+        if key == len(self._hashes):
+            self._hashes = np.concatenate((self._hashes, np.empty_like(self._hashes)))
+        self._hashes[key] = _low_bytes(minhash)
+        self._buckets.insert(key, minhash)
+        self._offsets.append(offset)
+
+    def candidates(self, minhash: Any) -> list[int]:
+        """Offsets of rows that may be near, the likeliest first."""
+        keys = np.array(self._buckets.query(minhash), np.intp)
+        if not keys.size:
             return []
-        minhash = _minhash(grams)
-        estimates = ((minhash.jaccard(self.hashes[key]), key) for key in self.lsh.query(minhash))
-        near = sorted((-estimate, key) for estimate, key in estimates if estimate >= least)
-        return [self.offsets[key] for _, key in near]
+        estimates = (self._hashes[keys] == _low_bytes(minhash)).mean(axis=1)
+        order = np.lexsort((keys, -estimates))
+        near = order[estimates[order] >= self._least]
+        return [self._offsets[key] for key in keys[near]]
 
 
-def _minhash(grams: frozenset[str]) -> Any:
+def min_hash(grams: Grams) -> Any:
+    """The MinHash of a set of shingles."""
     minhash = rensa.RMinHash(_PERMUTATIONS, _SEED)
     minhash.update(list(grams))
     return minhash
 
 
-def _bands(threshold: float) -> int:
+def _low_bytes(minhash: Any) -> NDArray[np.uint8]:
+    """The MinHash in 128 bytes: unequal values look equal once in 256, which only adds a little."""
+    return np.array(minhash.digest(), np.uint32).astype(np.uint8)
+
+
+def bands(threshold: float) -> int:
     """The fewest bands with which a pair just at the threshold is missed less than ``_MISS``.
 
     With b bands of r hashes a pair of similarity s is proposed with the chance 1 - (1 - s^r)^b.
     """
-    for bands in (16, 32, 64):
-        if (1 - threshold ** (_PERMUTATIONS // bands)) ** bands <= _MISS:
-            return bands
+    for count in (16, 32, 64):
+        if (1 - threshold ** (_PERMUTATIONS // count)) ** count <= _MISS:
+            return count
     return _PERMUTATIONS

@@ -7,6 +7,9 @@ not belong in a report, a log or the event store.
 from __future__ import annotations
 
 import re
+from typing import Any, cast
+
+import orjson
 
 _MASK = "***"
 _URL_PRIVATE = re.compile(r"(?<=://)[^\s/@\"']+@|\?[^\s\"'<>]+(?<![,.;:)])")
@@ -29,3 +32,13 @@ def excerpt(text: str, limit: int = 80) -> str:
     for pattern in (_URL_PRIVATE, _EMAIL, _TOKEN):
         window = pattern.sub(_MASK, window)
     return window if len(window) <= limit else window[: limit - 1] + "…"
+
+
+def excerpt_of_row(value: object) -> str:
+    """An :func:`excerpt` of a row as compact JSON; of its keys where JSON cannot say it."""
+    try:
+        text = orjson.dumps(value, default=repr).decode()
+    except orjson.JSONEncodeError:  # nested too deeply, or a number beyond 64 bits
+        keys = list(cast("dict[str, Any]", value)) if isinstance(value, dict) else []
+        text = f"keys: {', '.join(keys)}"
+    return excerpt(text)

@@ -1,4 +1,7 @@
-"""The row files that ft-assets itself writes: one ``{"id":…,"messages":[…]}`` per line.
+"""The row files that ft-assets itself writes: one row per line, as ``{"id":…,SHAPE}``.
+
+SHAPE is one of :mod:`ft_assets.data.shapes`; ``group`` and ``stratum`` follow it where the split
+asks for them.
 
 Belongs here: reading and writing those lines, and the digest that names their content. A file
 appears under its name when it is complete, not before.
@@ -7,17 +10,23 @@ appears under its name when it is complete, not before.
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
 import orjson
 
+from ft_assets.data.shapes import Chat, Message, Segment, Segments, Text, Tokens
 from resources.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
+
+    from ft_assets.data.shapes import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +34,100 @@ class StoredRow:
     """One line of a row file."""
 
     id: str
-    """64 hexadecimal characters: :func:`ft_assets.data.canonical.row_id` of the chat."""
-    messages: list[dict[str, str]]
+    """64 hexadecimal characters: :func:`ft_assets.data.canonical.row_id` of the row."""
+    row: Row
     line: bytes
     """The line as it stands in the file, with its newline."""
+    group: str | None = None
+    """Rows of one group are on one side of the split; only where ``dataset.group_by`` is set."""
+    stratum: str | None = None
+    """The sides of each stratum are counted by themselves, and a row's hash divides each by about
+    the same ratio; only where ``dataset.stratify_by`` is set."""
+
+
+class _Line(msgspec.Struct):
+    """The keys of a line; which of them are there says which shape the row has."""
+
+    id: str
+    messages: list[Message] | None = None
+    tools: list[dict[str, Any]] | None = None
+    segments: list[Segment] | None = None
+    text: str | None = None
+    input_ids: list[int] | None = None
+    labels: list[int] | None = None
+    group: str | None = None
+    stratum: str | None = None
+
+    @property
+    def row(self) -> Row:
+        if self.messages is not None:
+            return Chat(self.messages, self.tools)
+        if self.segments is not None:
+            return Segments(self.segments)
+        if self.text is not None:
+            return Text(self.text)
+        if self.input_ids is not None and self.labels is not None:
+            return Tokens(self.input_ids, self.labels)
+        raise msgspec.ValidationError("no shape of a row")
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+_BLOCK = 4 * 1024 * 1024
 
 
 class RowWriter:
-    """Writes rows and knows how many there were and what their digest is."""
+    """Writes rows and knows how many there were and what their digest is.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Full blocks are hashed and written by a thread, which needs no lock of the interpreter for it;
+    one block at a time, so that memory stays constant.
+    """
+
+    def __init__(self, file: BinaryIO, thread: ThreadPoolExecutor) -> None:
         self._file = file
+        self._thread = thread
         self._hash = hashlib.sha256()
+        self._waiting = bytearray()
+        self._passed_on: Future[None] | None = None
         self.rows = 0
         self.bytes = 0
 
     @property
     def digest(self) -> str:
         """SHA-256 over the lines so far, as 64 hexadecimal characters; the order counts."""
+        self.flush()
         return self._hash.hexdigest()
 
     def write(self, line: bytes) -> None:
         """Append one line, newline included."""
-        self._file.write(line)
-        self._hash.update(line)
+        self._waiting += line
         self.rows += 1
         self.bytes += len(line)
+        if len(self._waiting) >= _BLOCK:
+            self._settle()
+            self._passed_on = self._thread.submit(self._put, self._waiting)
+            self._waiting = bytearray()
+
+    def write_many(self, lines: bytes, rows: int) -> None:
+        """Append whole lines that are in one piece already."""
+        self.rows += rows - 1  # write counts one
+        self.write(lines)
+
+    def flush(self) -> None:
+        """Hash and hand to the file what was written so far; what went wrong with it raises."""
+        self._settle()
+        self._put(self._waiting)
+        self._waiting = bytearray()
+
+    def _settle(self) -> None:
+        if self._passed_on is not None:
+            self._passed_on.result()
+            self._passed_on = None
+
+    def _put(self, block: bytearray) -> None:
+        self._hash.update(block)
+        self._file.write(block)
 
 
 @contextmanager
@@ -59,16 +136,24 @@ def writing(path: Path) -> Generator[RowWriter]:
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with partial.open("wb", buffering=1024 * 1024) as file:
-            yield RowWriter(file)
+        with partial.open("wb") as file, ThreadPoolExecutor(1) as thread:
+            writer = RowWriter(file, thread)
+            yield writer
+            writer.flush()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def row_line(row_id: str, canonical: bytes) -> bytes:
+def row_line(
+    row_id: str, canonical: bytes, *, group: str | None = None, stratum: str | None = None
+) -> bytes:
     """The line of a row, from its id and its canonical bytes (``{"messages":[…]}``)."""
-    return b'{"id":"%b",%b\n' % (row_id.encode(), canonical[1:])
+    if group is None and stratum is None:
+        return b'{"id":"%b",%b\n' % (row_id.encode(), canonical[1:])
+    beside = {"group": group, "stratum": stratum}
+    more = orjson.dumps({name: text for name, text in beside.items() if text is not None})
+    return b'{"id":"%b",%b,%b\n' % (row_id.encode(), canonical[1:-1], more[1:])
 
 
 def json_line(value: dict[str, Any]) -> bytes:
@@ -92,9 +177,9 @@ def read_rows(path: Path) -> Iterator[StoredRow]:
 def parse_row(line: bytes, where: str) -> StoredRow:
     """One line of a row file; ``where`` names it in the error message."""
     try:
-        value = orjson.loads(line)
-        return StoredRow(value["id"], value["messages"], line)
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        value = _decode(line)
+        return StoredRow(value.id, value.row, line, value.group, value.stratum)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{where}: not a row that ft-assets wrote ({error!r}): make the raw dataset again"
+            f"{where}: not a row that ft-assets wrote ({error}): make the raw dataset again"
         ) from error

@@ -1,7 +1,7 @@
 """From a data file to its rows, one at a time: JSON Lines, JSON and Parquet.
 
 Belongs here: file formats, and what is wrong with a file or with a row as such. Does not belong
-here: what a row must hold, which is :mod:`ft_assets.data.messages`.
+here: what a row must hold, which is :mod:`ft_assets.data.formats`.
 
 What is wrong with one row comes out as a :class:`BadRow`, so that the caller can drop it; what is
 wrong with the file raises.
@@ -12,23 +12,29 @@ from __future__ import annotations
 import codecs
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 
 from ft_assets.data.parquet import parquet_rows
-from ft_assets.data.redaction import excerpt
-from ft_assets.data.streams import COMPRESSIONS, open_decoded
+from ft_assets.data.redaction import excerpt, excerpt_of_row
+from ft_assets.data.streams import COMPRESSIONS, StreamError, open_decoded
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FORMATS = (".jsonl", ".json", ".parquet")
 MAX_LINE_BYTES = 64 * 1024 * 1024
+"""A longer line is a bad row, and is skipped without being held in memory."""
 MAX_JSON_BYTES = 128 * 1024 * 1024
 """A .json file is read as a whole, so it must be at most this large when decompressed."""
+
+_SKIP = 1024 * 1024  # bytes at a time
+_EXCERPT = 1024  # bytes of a line that an excerpt is made of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class BadRow:
 
     number: int
     """As in :class:`RawRow`."""
+    offset: int | None
+    """As in :class:`RawRow`."""
     kind: str
     """The reason's fixed short name, for counting."""
     reason: str
@@ -66,17 +74,35 @@ def iter_rows(path: Path, name: str) -> Iterator[RawRow | BadRow]:
         name: what the user calls the file; error messages use it.
 
     Raises:
-        UserError: the file is missing, empty, damaged, without rows, not UTF-8 or of no known
-            format.
+        UserError: the file is missing, empty, damaged, a decompression bomb, without rows, UTF-16
+            or of no known format.
+    """
+    return iter_rows_or(path, name, _not_known)
+
+
+def iter_rows_or(
+    path: Path, name: str, known: Callable[[bytes], T | None]
+) -> Iterator[T | RawRow | BadRow]:
+    """As :func:`iter_rows`, but a line that ``known`` makes something of comes out as that.
+
+    ``known`` sees every line before it is parsed, also blank and broken ones, and gives None for
+    those that it leaves to the general way.
     """
     suffix, compression = _format(path, name)
-    found = False
-    with open_decoded(path, name, compression) as stream:
-        for row in _reader(stream, name, suffix):
-            found = True
-            yield row
-    if not found:
+    number = 0
+    try:
+        with open_decoded(path, name, compression) as stream:
+            for row in _reader(stream, name, suffix, known):
+                number += 1
+                yield row
+    except StreamError as error:
+        raise UserError(f"{name}, after row {number}: {error}") from error
+    if number == 0:
         raise UserError(f"{name}: the file holds no rows: it must hold at least one")
+
+
+def _not_known(line: bytes) -> None:
+    """Leaves every line to the general way."""
 
 
 def _format(path: Path, name: str) -> tuple[str, str]:
@@ -92,7 +118,9 @@ def _format(path: Path, name: str) -> tuple[str, str]:
     )
 
 
-def _reader(stream: io.BufferedReader, name: str, suffix: str) -> Iterator[RawRow | BadRow]:
+def _reader(
+    stream: io.BufferedReader, name: str, suffix: str, known: Callable[[bytes], T | None]
+) -> Iterator[T | RawRow | BadRow]:
     if suffix == ".parquet":
         rows = enumerate(parquet_rows(stream, name), 1)
         return (RawRow(number, None, value) for number, value in rows)
@@ -101,58 +129,85 @@ def _reader(stream: io.BufferedReader, name: str, suffix: str) -> Iterator[RawRo
         raise UserError(f"{name}: the file is UTF-16: convert it to UTF-8")
     offset = len(stream.read(len(codecs.BOM_UTF8))) if head.startswith(codecs.BOM_UTF8) else 0
     if suffix == ".json":
-        return _json_rows(stream, name)
-    return _line_rows(stream, name, offset)
+        return _json_rows(stream, name, offset)
+    return _line_rows(stream, offset, known)
 
 
-def _line_rows(stream: io.BufferedIOBase, name: str, offset: int) -> Iterator[RawRow | BadRow]:
+def _line_rows(
+    stream: io.BufferedIOBase, offset: int, known: Callable[[bytes], T | None]
+) -> Iterator[T | RawRow | BadRow]:
     number = 0
-    while line := stream.readline(MAX_LINE_BYTES + 1):
+    limit = MAX_LINE_BYTES
+    while line := stream.readline(limit + 1):
         number += 1
-        if len(line) > MAX_LINE_BYTES:
-            raise UserError(
-                f"{name}, row {number}: longer than {MAX_LINE_BYTES} bytes: "
-                "JSON Lines has one object per line; split the row or the file"
-            )
-        if not line.isspace():
+        size = len(line)
+        if size > limit:
+            head, line = line[:_EXCERPT], b""
+            yield _too_long(head, number, offset)
+            size += _skip_line(stream)
+        elif (row := known(line)) is not None:
+            yield row
+        elif not line.isspace():
             yield _parsed(line, number, offset)
-        offset += len(line)
+        offset += size
+
+
+def _too_long(head: bytes, number: int, offset: int) -> BadRow:
+    reason = (
+        f"longer than {MAX_LINE_BYTES} bytes: JSON Lines has one object per line; split the row"
+    )
+    return BadRow(number, offset, "too_long", reason, _shown(head))
+
+
+def _skip_line(stream: io.BufferedIOBase) -> int:
+    """Read to the end of the line; how many bytes that were."""
+    skipped = 0
+    while piece := stream.readline(_SKIP):
+        skipped += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return skipped
 
 
 def _parsed(line: bytes, number: int, offset: int) -> RawRow | BadRow:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return _broken(line, number, error)
+        return _broken(line, number, offset, error)
     if not isinstance(value, dict):
-        return _not_an_object(value, number)
+        return _not_an_object(value, number, offset)
     return RawRow(number, offset, cast("dict[str, Any]", value))
 
 
-def _broken(line: bytes, number: int, error: orjson.JSONDecodeError) -> BadRow:
-    shown = excerpt(line[:1024].decode("utf-8", "replace"))
+def _broken(line: bytes, number: int, offset: int, error: orjson.JSONDecodeError) -> BadRow:
     try:
         line.decode("utf-8")
     except UnicodeDecodeError as undecodable:
         where = f"invalid UTF-8 at byte {undecodable.start + 1} of the row"
-        return BadRow(number, "invalid_utf8", where, shown)
-    # Its message ends in the position, which counts from the start of the line.
+        return BadRow(number, offset, "invalid_utf8", where, _shown(line))
+    # Its message ends in the position, and its column counts from the newline at the line's end.
     what = error.msg.partition(": line ")[0]
-    return BadRow(number, "broken_json", f"broken JSON ({what}) at column {error.colno}", shown)
+    reason = f"broken JSON ({what}) at column {error.pos + 1}"
+    if b"\r" in line.rstrip():
+        reason += "; it holds a carriage return, which alone does not end a row: write newlines"
+    return BadRow(number, offset, "broken_json", reason, _shown(line))
 
 
-def _not_an_object(value: object, number: int) -> BadRow:
-    kind = type(value).__name__
-    shown = excerpt(orjson.dumps(value, default=repr).decode())
-    return BadRow(number, "not_an_object", f"the row is not a JSON object but a {kind}", shown)
+def _shown(line: bytes) -> str:
+    return excerpt(line[:_EXCERPT].decode("utf-8", "replace"))
 
 
-def _json_rows(stream: io.BufferedReader, name: str) -> Iterator[RawRow | BadRow]:
+def _not_an_object(value: object, number: int, offset: int | None) -> BadRow:
+    reason = f"the row is not a JSON object but a {type(value).__name__}"
+    return BadRow(number, offset, "not_an_object", reason, excerpt_of_row(value))
+
+
+def _json_rows(stream: io.BufferedReader, name: str, offset: int) -> Iterator[RawRow | BadRow]:
     """A list of objects; or one object per line, which many call .json as well."""
     text = _bounded(stream, name)
     start = text[:1024].lstrip()[:1]
     if start != b"[":
-        yield from _lines_called_json(text, name)
+        yield from _lines_called_json(text, name, offset)
         return
     try:
         values = orjson.loads(text)
@@ -162,7 +217,7 @@ def _json_rows(stream: io.BufferedReader, name: str) -> Iterator[RawRow | BadRow
         if isinstance(value, dict):
             yield RawRow(number, None, cast("dict[str, Any]", value))
         else:
-            yield _not_an_object(value, number)
+            yield _not_an_object(value, number, None)
 
 
 def _bounded(stream: io.BufferedReader, name: str) -> bytes:
@@ -176,8 +231,8 @@ def _bounded(stream: io.BufferedReader, name: str) -> bytes:
     return text
 
 
-def _lines_called_json(text: bytes, name: str) -> Iterator[RawRow | BadRow]:
-    for row in _line_rows(io.BytesIO(text), name, 0):
+def _lines_called_json(text: bytes, name: str, offset: int) -> Iterator[RawRow | BadRow]:
+    for row in _line_rows(io.BytesIO(text), offset, _not_known):
         if isinstance(row, BadRow) and row.kind == "broken_json" and row.number == 1:
             raise UserError(
                 f"{name}: neither a list of objects nor one object per line "

@@ -1,68 +1,59 @@
 """From the raw dataset to a training side and a held-out side.
 
-Which side a row is on depends on the row, the seed and the ratio, on nothing else: not on its place
-and not on other rows. So equal rows are never on both sides, and a row keeps its side when the
-dataset grows. Training rows that nearly equal a held-out row are dropped
-(:mod:`~ft_assets.data.near_duplicates`).
+Which side a row is on depends on the row (or its group), the seed and the ratio, on nothing else
+(:mod:`~ft_assets.data.side`), or it is held out because the user says so with a file of their own.
+Training rows that equal or nearly equal a held-out row are dropped
+(:mod:`~ft_assets.data.near_duplicates`), and so are, where asked for, those that nearly equal each
+other (:mod:`~ft_assets.data.near_clusters`).
 
-Memory: 16 bytes of digest per distinct row in a set (some 100 bytes as Python holds it), and the
-index of the held-out side.
+Belongs here: the order of the steps, and what is published. Memory: a few blocks of 4 MiB, 16 bytes
+per distinct row up to a bound, and the indexes of the searches for near rows.
 """
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from ft_assets.data.near_duplicates import HeldOutIndex
+from ft_assets.data.deal import Rules, Taken, deal, take_groups, take_held_out
 from ft_assets.data.row_files import json_line, read_rows, writing
+from ft_assets.data.side import in_training
+from ft_assets.data.split_report import (
+    NEAR_HELD_OUT,
+    NEAR_TRAINING,
+    SplitReport,
+    StratumCount,
+    Tally,
+    strata_warning,
+    warnings,
+)
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from ft_assets.data.near_clusters import Member
+    from ft_assets.data.near_duplicates import Near
+    from ft_assets.data.row_files import RowWriter
 
-    from ft_assets.data.row_files import RowWriter, StoredRow
+__all__ = [
+    "CLUSTERS_FILE",
+    "HELD_OUT_FILE",
+    "NEAR_DUPLICATES_FILE",
+    "TRAIN_FILE",
+    "SplitReport",
+    "StratumCount",
+    "in_training",
+    "split",
+]
 
 TRAIN_FILE = "train.jsonl"
 HELD_OUT_FILE = "held_out.jsonl"
 NEAR_DUPLICATES_FILE = "near_duplicates.jsonl"
+CLUSTERS_FILE = "clusters.jsonl"
 
-_BEFORE_CHECK = "train-with-near-duplicates.jsonl"
-_HASH_BYTES = 8
-_MANY_NEAR = 0.2  # share of the training rows from which dropping them deserves a word
-
-
-class SplitReport(BaseModel):
-    """How the rows were divided. ``rows_in`` is the sum of both sides and of ``dropped``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows_in: int
-    duplicates: int
-    """Rows that exactly equal an earlier row; one of each is kept."""
-    subset: int
-    """The subset that was asked for, in rows; 0 means all."""
-    train_rows: int
-    held_out_rows: int
-    dropped: dict[str, int]
-    """``exact_duplicate``, ``not_in_subset`` and ``near_duplicate_of_held_out``, where above 0."""
-    ratio_asked: float
-    ratio_actual: float
-    """Training rows among the rows of both sides."""
-    seed: int
-    near_duplicates: float
-    """The threshold; 0 means that near duplicates were not looked for."""
-    train_digest: str
-    """SHA-256 over the lines of ``train.jsonl``."""
-    held_out_digest: str
-    warnings: list[str]
+_DEALT = "dealt.jsonl"  # the training side before near rows are dropped
 
 
 @dataclass(frozen=True)
@@ -79,10 +70,16 @@ def split(
     seed: int,
     subset: int,
     near_duplicates: float,
+    duplicates: Literal["drop", "keep"] = "drop",
+    near_in_training: Literal["keep", "drop"] = "keep",
+    grouped: bool = False,
+    stratified: bool = False,
+    eval_rows: Path | None = None,
 ) -> SplitReport:
     """Divide ``rows`` into ``train.jsonl`` and ``held_out.jsonl`` in ``out_dir``.
 
-    ``near_duplicates.jsonl`` lists the training rows that were dropped for nearness. The order of
+    ``near_duplicates.jsonl`` lists the training rows that were dropped because they nearly equal a
+    held-out row, ``clusters.jsonl`` those that nearly equal an earlier training row. The order of
     the rows stays as it is. A failed call leaves none of the files behind.
 
     Args:
@@ -92,68 +89,107 @@ def split(
             set and ``held_out.jsonl`` is empty.
         seed: another seed divides differently and draws another subset.
         subset: use this many distinct rows, drawn uniformly; 0 uses all.
-        near_duplicates: Jaccard similarity from which a training row is too near to a held-out
-            row, at most 1; 0 switches the search off.
+        near_duplicates: Jaccard similarity from which two rows are near, at most 1; 0 switches
+            the search off.
+        duplicates: whether of equal rows the first alone is used, or all of them; those of
+            ``eval_rows`` too. Equal rows are never on both sides: where their groups are, the
+            held-out one stays.
+        near_in_training: whether of training rows that nearly (or wholly) equal each other the
+            first alone is used.
+        grouped: rows of one group are on one side; each row needs its group.
+        stratified: report each stratum, and warn of those with no held-out row; each row needs its
+            stratum. The side of a row does not depend on it: hashes divide a stratum of many rows
+            by about the ratio, and one of few rows by whatever comes.
+        eval_rows: a row file that is the held-out set: all of ``rows`` are then for training, but
+            for those that equal or nearly equal a held-out row or, with ``grouped``, are of a
+            held-out row's group. Its own rows may lack a group and a stratum.
 
     Raises:
-        UserError: a parameter is out of range, or a side would be empty.
+        UserError: a parameter is out of range, a row has no group or stratum, or a side would be
+            empty.
     """
-    _check_parameters(ratio, subset, near_duplicates)
+    _check_parameters(ratio, subset, near_duplicates, near_in_training)
+    rules = Rules(
+        ratio=1.0 if eval_rows else ratio,
+        own_held_out=eval_rows is not None,
+        seed=seed,
+        subset=subset,
+        drop_duplicates=duplicates == "drop",
+        grouped=grouped,
+        stratified=stratified,
+    )
     out_dir.mkdir(parents=True, exist_ok=True)
+    tally = Tally()
     with TemporaryDirectory(dir=out_dir, prefix=".split-") as folder:
         work = Path(folder)
-        dropped: Counter[str] = Counter()
-        chosen = _chosen(rows, seed, subset, dropped)
-        train, held_out = _deal(chosen, work, ratio, seed)
-        _check_sides(train, held_out, ratio)
-        train = _without_near(work, held_out, near_duplicates, dropped)
-        _check_sides(train, held_out, ratio)
-        for name in (NEAR_DUPLICATES_FILE, HELD_OUT_FILE, TRAIN_FILE):
+        train, held_out = _deal(rows, eval_rows, work, rules, tally)
+        _check_sides(train, held_out, ratio, eval_rows)
+        train = _without_near(
+            work,
+            train,
+            held_out,
+            threshold=near_duplicates,
+            search_training=near_in_training == "drop",
+            rules=rules,
+            tally=tally,
+        )
+        _check_sides(train, held_out, ratio, eval_rows)
+        for name in (NEAR_DUPLICATES_FILE, CLUSTERS_FILE, HELD_OUT_FILE, TRAIN_FILE):
             (work / name).replace(out_dir / name)
-    rows_used = train.rows + held_out.rows
     return SplitReport(
-        rows_in=rows_used + dropped.total(),
-        duplicates=dropped["exact_duplicate"],
+        rows_in=train.rows + held_out.rows + tally.dropped.total(),
+        duplicates=tally.duplicates,
         subset=subset,
         train_rows=train.rows,
         held_out_rows=held_out.rows,
-        dropped={reason: count for reason, count in dropped.items() if count},
+        dropped=tally.reasons(),
         ratio_asked=ratio,
-        ratio_actual=train.rows / rows_used,
+        ratio_actual=train.rows / (train.rows + held_out.rows),
         seed=seed,
         near_duplicates=near_duplicates,
+        near_clusters=tally.clusters,
+        groups=tally.groups,
+        strata=tally.strata.counts(),
+        strata_warning=strata_warning(tally.strata) if stratified and not eval_rows else None,
         train_digest=train.digest,
         held_out_digest=held_out.digest,
-        warnings=_warnings(train, held_out, dropped, subset),
+        warnings=warnings(
+            tally,
+            train.rows,
+            held_out.rows,
+            ratio=ratio,
+            subset=subset,
+            own_held_out=eval_rows is not None,
+        ),
     )
 
 
-def in_training(row_id: str, *, ratio: float, seed: int) -> bool:
-    """Whether the row with this id is on the training side."""
-    return _keyed(row_id, seed, b"ft-assets side") < ratio * 2 ** (8 * _HASH_BYTES)
-
-
-def _keyed(row_id: str, seed: int, purpose: bytes) -> int:
-    """A hash that is uniform over rows and independent between seeds and purposes."""
-    digest = hashlib.blake2b(
-        row_id.encode(), digest_size=_HASH_BYTES, key=str(seed).encode(), person=purpose
-    )
-    return int.from_bytes(digest.digest())
-
-
-def _check_parameters(ratio: float, subset: int, near_duplicates: float) -> None:
+def _check_parameters(
+    ratio: float, subset: int, near_duplicates: float, near_in_training: str
+) -> None:
     if not 0 < ratio <= 1:
         raise UserError(f"dataset.split {ratio}: it must be above 0 and at most 1 (1: no held-out)")
     if subset < 0:
         raise UserError(f"dataset.subset {subset}: it must be 0 (all rows) or a number of rows")
     if not 0 <= near_duplicates <= 1:
         raise UserError(f"dataset.near_duplicates {near_duplicates}: it must be from 0 (off) to 1")
+    if near_in_training == "drop" and not near_duplicates:
+        raise UserError(
+            "dataset.near_duplicates_in_training drop: dataset.near_duplicates is 0, which "
+            "switches the search off: set it to a similarity such as 0.8"
+        )
 
 
-def _check_sides(train: _Side, held_out: _Side, ratio: float) -> None:
-    if train.rows and (held_out.rows or ratio == 1):
+def _check_sides(train: _Side, held_out: _Side, ratio: float, eval_rows: Path | None) -> None:
+    if train.rows and (held_out.rows or (ratio == 1 and not eval_rows)):
         return
     empty = "held-out" if train.rows else "training"
+    if eval_rows:
+        raise UserError(
+            f"the {empty} side is empty (dataset.eval_uri: {train.rows} training rows are left, "
+            f"{held_out.rows} held out): name a held-out set that has rows and is not the "
+            "training data"
+        )
     raise UserError(
         f"the {empty} side is empty (dataset.split {ratio}: {train.rows} training rows, "
         f"{held_out.rows} held out): add rows, change dataset.split or dataset.seed, or set "
@@ -161,95 +197,83 @@ def _check_sides(train: _Side, held_out: _Side, ratio: float) -> None:
     )
 
 
-def _chosen(rows: Path, seed: int, subset: int, dropped: Counter[str]) -> Iterator[StoredRow]:
-    """The distinct rows of the subset, in order; what is left out is counted."""
-    highest = _highest_in_subset(rows, seed, subset)
-    for row, is_new in _marked(rows):
-        if not is_new:
-            dropped["exact_duplicate"] += 1
-        elif highest is not None and _subset_hash(row, seed) > highest:
-            dropped["not_in_subset"] += 1
-        else:
-            yield row
+def _deal(
+    rows: Path, eval_rows: Path | None, work: Path, rules: Rules, tally: Tally
+) -> tuple[_Side, _Side]:
+    taken = Taken(work)
+    with writing(work / _DEALT) as train, writing(work / HELD_OUT_FILE) as held_out:
+        if eval_rows:
+            take_held_out(eval_rows, held_out, taken, rules, tally)
+        elif rules.grouped:
+            take_groups(rows, taken, rules)
+        deal(rows, train, held_out, taken=taken, rules=rules, tally=tally, work=work)
+        return _side(train), _side(held_out)
 
 
-def _marked(rows: Path) -> Iterator[tuple[StoredRow, bool]]:
-    """Each row, and whether it is the first of its kind."""
-    seen: set[bytes] = set()
-    for row in read_rows(rows):
-        digest = bytes.fromhex(row.id)[:16]
-        yield row, digest not in seen
-        seen.add(digest)
+def _without_near(
+    work: Path,
+    dealt: _Side,
+    held_out: _Side,
+    *,
+    threshold: float,
+    search_training: bool,
+    rules: Rules,
+    tally: Tally,
+) -> _Side:
+    """Write the training rows that are not near to another row, and lists of those that are."""
+    with ExitStack() as stack:
+        pairs = stack.enter_context(writing(work / NEAR_DUPLICATES_FILE))
+        members = stack.enter_context(writing(work / CLUSTERS_FILE))
+        if not threshold or not (held_out.rows or search_training):
+            (work / _DEALT).replace(work / TRAIN_FILE)
+            return dealt
+        # Compiled code that the many splits without a search do not need.
+        from ft_assets.data.near_clusters import Clusters
+        from ft_assets.data.near_duplicates import HeldOutIndex
 
-
-def _highest_in_subset(rows: Path, seed: int, subset: int) -> int | None:
-    """The subset is the rows with the smallest hashes: the largest of these, or None for all."""
-    if subset == 0:
-        return None
-    largest_first: list[int] = []
-    for row, is_new in _marked(rows):
-        if is_new:
-            heapq.heappush(largest_first, -_subset_hash(row, seed))
-            if len(largest_first) > subset:
-                heapq.heappop(largest_first)
-    return -largest_first[0] if len(largest_first) == subset else None
-
-
-def _subset_hash(row: StoredRow, seed: int) -> int:
-    return _keyed(row.id, seed, b"ft-assets subset")
-
-
-def _deal(rows: Iterator[StoredRow], work: Path, ratio: float, seed: int) -> tuple[_Side, _Side]:
-    with writing(work / _BEFORE_CHECK) as train, writing(work / HELD_OUT_FILE) as held_out:
-        for row in rows:
-            side = train if in_training(row.id, ratio=ratio, seed=seed) else held_out
-            side.write(row.line)
-    return _side(train), _side(held_out)
-
-
-def _without_near(work: Path, held_out: _Side, threshold: float, dropped: Counter[str]) -> _Side:
-    """Write the training rows that are not near to a held-out row, and a list of those that are."""
-    before = work / _BEFORE_CHECK
-    with (
-        writing(work / TRAIN_FILE) as train,
-        writing(work / NEAR_DUPLICATES_FILE) as pairs,
-        (work / HELD_OUT_FILE).open("rb") as held_out_file,
-    ):
-        index = HeldOutIndex(held_out_file, threshold) if threshold and held_out.rows else None
-        for row in read_rows(before):
-            near = index.nearest(row) if index else None
-            if near is None:
+        train = stack.enter_context(writing(work / TRAIN_FILE))
+        index = HeldOutIndex(stack.enter_context((work / HELD_OUT_FILE).open("rb")), threshold)
+        clusters = Clusters(stack.enter_context((work / _DEALT).open("rb")), threshold)
+        offset = 0
+        for row in read_rows(work / _DEALT):
+            if near := index.nearest(row):
+                pairs.write(_pair_line(row.id, near))
+                tally.dropped[NEAR_HELD_OUT] += 1
+            elif search_training and (member := clusters.place(row, offset)):
+                members.write(_member_line(row.id, member))
+                tally.dropped[NEAR_TRAINING] += 1
+            else:
                 train.write(row.line)
+                offset += len(row.line)
                 continue
-            dropped["near_duplicate_of_held_out"] += 1
-            pairs.write(
-                json_line(
-                    {
-                        "train_id": row.id,
-                        "held_out_id": near.held_out_id,
-                        "similarity": round(near.similarity, 4),
-                        "view": near.view,
-                    }
-                )
-            )
-    return _side(train)
+            offset += len(row.line)
+            if rules.stratified:
+                tally.strata.drop_from_training(row.stratum or "")
+        tally.clusters = len(clusters)
+        return _side(train)
+
+
+def _pair_line(row_id: str, near: Near) -> bytes:
+    return json_line(
+        {
+            "train_id": row_id,
+            "held_out_id": near.held_out_id,
+            "similarity": round(near.similarity, 4),
+            "view": near.view,
+        }
+    )
+
+
+def _member_line(row_id: str, member: Member) -> bytes:
+    return json_line(
+        {
+            "cluster": member.cluster,
+            "first_id": member.first_id,
+            "id": row_id,
+            "similarity": round(member.similarity, 4),
+        }
+    )
 
 
 def _side(writer: RowWriter) -> _Side:
     return _Side(writer.rows, writer.digest)
-
-
-def _warnings(train: _Side, held_out: _Side, dropped: Counter[str], subset: int) -> list[str]:
-    warnings: list[str] = []
-    near = dropped["near_duplicate_of_held_out"]
-    distinct = train.rows + held_out.rows + near + dropped["not_in_subset"]
-    if subset > distinct:
-        warnings.append(
-            f"dataset.subset {subset} is more than the {distinct} distinct rows: all are used"
-        )
-    if near > _MANY_NEAR * (train.rows + near):
-        warnings.append(
-            f"{near} of {train.rows + near} training rows nearly equal a held-out row and were "
-            "dropped: the data repeats itself, or dataset.near_duplicates is too low for it"
-        )
-    return warnings

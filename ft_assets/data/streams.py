@@ -1,7 +1,7 @@
 """The decoded bytes of a data file, plain or compressed with gzip or Zstandard.
 
-Belongs here: decompression in constant memory, and telling a cut-short file from a whole one. Does
-not belong here: what the bytes mean, which is :mod:`ft_assets.data.rows`.
+Belongs here: decompression in constant memory, telling a cut-short file from a whole one, and
+refusing a bomb. Does not belong here: what the bytes mean, which is :mod:`ft_assets.data.rows`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import zstandard
@@ -23,8 +23,22 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 COMPRESSIONS = (".gz", ".zst")
-_CHUNK = 16 * 1024  # compressed bytes at a time: a run of zeros expands some 30,000-fold
+
+MAX_RATIO = 1000
+"""Decoded bytes per compressed byte. Text has 3 to 20; gzip ends at 1,030, Zstandard at 32,000."""
+FREE_BYTES = 64 * 1024 * 1024
+"""So many decoded bytes may come out whatever the ratio is."""
+MAX_DECODED_BYTES = 1024**4
+"""Of one compressed file."""
+
 _BUFFER = 1024 * 1024
+_GZIP_CHUNK = 256 * 1024  # decoded bytes at a time
+_ZSTD_CHUNK = 1024  # compressed bytes at a time: at most 32 MiB come out of them
+_ZSTD_WINDOW = 128 * 1024 * 1024  # what `zstd` itself accepts without --long
+
+
+class StreamError(Exception):
+    """The compressed stream cannot be read on; the message says why and what to do."""
 
 
 @contextmanager
@@ -37,18 +51,19 @@ def open_decoded(path: Path, name: str, compression: str) -> Generator[io.Buffer
         compression: ``.gz``, ``.zst`` or the empty string.
 
     Raises:
-        UserError: the file does not exist or is empty; or, while it is read, the compressed stream
-            is damaged or cut short.
+        UserError: the file does not exist or is empty.
+        StreamError: while it is read: the compressed stream is damaged, cut short, followed by
+            something else, or expands beyond :data:`MAX_RATIO` or :data:`MAX_DECODED_BYTES`.
     """
     _require_content(path, name)
-    try:
-        with path.open("rb") as file, closing(_decoder(file, compression)) as stream:
-            yield stream
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise UserError(
-            f"{name}: the {compression} stream is damaged or cut short ({error}): "
-            "compress or fetch the file again"
-        ) from error
+    with path.open("rb", buffering=_BUFFER) as file:
+        if not compression:
+            yield cast("io.BufferedReader", file)
+            return
+        decode = {".gz": _gzip_chunks, ".zst": _zstd_chunks}[compression]
+        chunks = _bounded(decode(file), file, compression)
+        with io.BufferedReader(_Chunks(chunks), _BUFFER) as stream:
+            yield cast("io.BufferedReader", stream)
 
 
 def _require_content(path: Path, name: str) -> None:
@@ -60,16 +75,39 @@ def _require_content(path: Path, name: str) -> None:
         raise UserError(f"{name}: the file is empty: it must hold at least one row")
 
 
-def _decoder(file: BinaryIO, compression: str) -> io.BufferedReader:
-    match compression:
-        case "":
-            return cast("io.BufferedReader", file)
-        case ".gz":
-            return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)), _BUFFER)
-        case ".zst":
-            return io.BufferedReader(_Chunks(_zstd_chunks(file)), _BUFFER)
-        case _:
-            raise ValueError(f"unknown compression {compression!r}")
+def _bounded(chunks: Iterator[bytes], file: BinaryIO, compression: str) -> Iterator[bytes]:
+    """The chunks, as long as they are plausible."""
+    decoded = 0
+    try:
+        for chunk in chunks:
+            decoded += len(chunk)
+            _refuse_a_bomb(decoded, file.tell(), compression)
+            yield chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise StreamError(
+            f"the {compression} stream is damaged or cut short, or something follows its end, "
+            f"after {decoded} decoded bytes ({error}): compress or fetch the file again"
+        ) from error
+
+
+def _refuse_a_bomb(decoded: int, compressed: int, compression: str) -> None:
+    remedy = "if the file is sound, decompress it yourself and name the result"
+    if decoded > FREE_BYTES and decoded > MAX_RATIO * compressed:
+        raise StreamError(
+            f"{compressed} bytes of the {compression} stream expand to more than {decoded} bytes, "
+            f"which is beyond {MAX_RATIO} to 1 (a decompression bomb?): {remedy}"
+        )
+    if decoded > MAX_DECODED_BYTES:
+        raise StreamError(
+            f"the {compression} stream expands to more than {MAX_DECODED_BYTES} bytes: "
+            f"divide the file, or, {remedy}"
+        )
+
+
+def _gzip_chunks(file: BinaryIO) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=file) as stream:
+        while chunk := stream.read(_GZIP_CHUNK):
+            yield chunk
 
 
 def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -78,9 +116,9 @@ def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:
     Raises:
         EOFError: the last frame is not complete.
     """
-    decompressor = zstandard.ZstdDecompressor()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     frame = None
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(_ZSTD_CHUNK):
         while chunk:
             frame = frame or decompressor.decompressobj()
             if decoded := frame.decompress(chunk):

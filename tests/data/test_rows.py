@@ -67,6 +67,8 @@ def test_a_byte_order_mark_is_tolerated(tmp_path):
         found = read(tmp_path / f"x.jsonl{suffix}", compress(content))
         assert values(found) == ROWS
         assert found[0].offset == 3
+        found = read(tmp_path / f"x.json{suffix}", compress(content))
+        assert found[0].offset == 3
 
 
 def test_json_with_one_object_per_line_is_read_as_lines(tmp_path):
@@ -91,6 +93,38 @@ def test_zstandard_and_gzip_files_of_several_frames_are_read_to_the_end(tmp_path
         (b"[1, 2]", "not_an_object", "the row is not a JSON object but a list"),
         (b"null", "not_an_object", "the row is not a JSON object but a NoneType"),
         (
+            b'{"a": "\\ud800"}',
+            "broken_json",
+            "broken JSON (no low surrogate in string) at column 8",
+        ),
+        (b'{"a": "\xed\xa0\x80"}', "invalid_utf8", "invalid UTF-8 at byte 8 of the row"),
+        (
+            b'{"a": "\x00"}',
+            "broken_json",
+            "broken JSON (unexpected control character in string) at column 8",
+        ),
+        (
+            b"\x00\x00\x00",
+            "broken_json",
+            "broken JSON (unexpected character, expected a JSON value) at column 1",
+        ),
+        (
+            b'{"a": 1} and more',
+            "broken_json",
+            "broken JSON (unexpected content after document) at column 10",
+        ),
+        (
+            b'{"a": 1}\r{"a": 2}',
+            "broken_json",
+            "broken JSON (unexpected content after document) at column 10; it holds a carriage "
+            "return, which alone does not end a row: write newlines",
+        ),
+        (
+            b'\xef\xbb\xbf{"a": 1}',
+            "broken_json",
+            "broken JSON (UTF-8 byte order mark (BOM) is not supported) at column 1",
+        ),
+        (
             b'{"a": NaN}',
             "broken_json",
             "broken JSON (unexpected character, expected a JSON value) at column 7",
@@ -103,7 +137,8 @@ def test_a_bad_row_is_handed_out_with_its_number_and_the_rows_after_it_are_read(
     found = read(tmp_path / "x.jsonl", LINES + line + b"\n" + LINES)
     bad = found[5]
     assert isinstance(bad, BadRow)
-    assert (bad.number, bad.kind, bad.reason) == (6, kind, reason)
+    assert (bad.number, bad.offset) == (6, len(LINES))
+    assert (bad.kind, bad.reason) == (kind, reason)
     assert len(found) == 11
 
 
@@ -129,6 +164,8 @@ def test_the_excerpt_of_a_bad_row_is_short_and_hides_addresses_and_keys(tmp_path
         ("x.jsonl.gz", LINES, "the .gz stream is damaged or cut short"),
         ("x.jsonl.zst", COMPRESS[".zst"](LINES)[:-5], "the .zst stream is damaged or cut short"),
         ("x.jsonl.zst", LINES, "the .zst stream is damaged or cut short"),
+        ("x.jsonl.gz", gzip.compress(LINES) + b"and more", "something follows its end, after"),
+        ("x.jsonl.zst", COMPRESS[".zst"](LINES) + b"and more", "something follows its end, after"),
         ("x.parquet.zst", COMPRESS[".zst"](b"PAR1"), "not a readable Parquet file"),
     ],
 )
@@ -152,10 +189,16 @@ def test_a_json_file_above_the_bound_is_refused_with_the_remedy(tmp_path, monkey
         read(tmp_path / "x.json.gz", gzip.compress(json.dumps(ROWS).encode()))
 
 
-def test_a_line_above_the_bound_is_refused_instead_of_held_in_memory(tmp_path, monkeypatch):
+def test_a_line_above_the_bound_is_a_bad_row_and_the_rows_after_it_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(rows_module, "MAX_LINE_BYTES", 100)
-    with pytest.raises(UserError, match=r"row 2: longer than 100 bytes"):
-        read(tmp_path / "x.jsonl", b'{"a":1}\n' + b"[" * 200)
+    content = b'{"a":1}\n' + b"[" * 3_000_000 + b'\n{"b":2}\n' + b"x" * 101
+    first, long, after, last = read(tmp_path / "x.jsonl", content)
+    assert isinstance(long, BadRow)
+    assert (long.number, long.offset, long.kind) == (2, 8, "too_long")
+    assert "longer than 100 bytes" in long.reason
+    assert values([first, after]) == [{"a": 1}, {"b": 2}]
+    assert content[after.offset :].startswith(b'{"b":2}')
+    assert (last.number, last.kind) == (4, "too_long")
 
 
 def test_lines_are_read_as_they_are_asked_for(tmp_path):

@@ -1,40 +1,12 @@
-"""The split: what decides a row's side, what is dropped, and that the numbers add up."""
+"""The split: what decides a row's side, what is dropped, and what is refused."""
 
 import json
-import tempfile
-from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
-from ft_assets.data.canonical import canonical_bytes, row_id
-from ft_assets.data.messages import normalize
-from ft_assets.data.near_duplicates import similarity, views
-from ft_assets.data.row_files import row_line
-from ft_assets.data.split import SplitReport, in_training, split
+from ft_assets.data.split import in_training, split
 from resources.errors import UserError
-
-PLAIN = {"ratio": 0.7, "seed": 3, "subset": 0, "near_duplicates": 0.0}
-
-
-def line(question: object, answer: str | None = None) -> bytes:
-    content = f"Answer to {question}" if answer is None else answer
-    turns = [
-        {"role": "user", "content": str(question)},
-        {"role": "assistant", "content": content},
-    ]
-    chat = normalize({"messages": turns})
-    return row_line(row_id(chat), canonical_bytes(chat))
-
-
-def divide(folder: Path, lines: list[bytes], **options) -> SplitReport:
-    (folder / "rows.jsonl").write_bytes(b"".join(lines))
-    return split(folder / "rows.jsonl", folder / "out", **{**PLAIN, **options})
-
-
-def side(folder: Path, name: str) -> list[bytes]:
-    return (folder / f"out/{name}.jsonl").read_bytes().splitlines(keepends=True)
+from tests.support.split_rows import PLAIN, TEXT, divide, line, side
 
 
 def test_rows_go_to_one_side_each_and_keep_their_order(tmp_path):
@@ -76,6 +48,7 @@ def test_ratio_one_means_no_held_out_set(tmp_path):
     report = divide(tmp_path, [line(1), line(2)], ratio=1.0, near_duplicates=0.8)
     assert (report.train_rows, report.held_out_rows, report.ratio_actual) == (2, 0, 1.0)
     assert side(tmp_path, "held_out") == []
+    assert "NO HELD-OUT SET" in report.warnings[0]
 
 
 @pytest.mark.parametrize(("ratio", "empty"), [(0.999999, "held-out"), (0.000001, "training")])
@@ -113,9 +86,6 @@ def test_a_subset_of_more_rows_than_there_are_takes_all_and_says_so(tmp_path):
     assert report.warnings == ["dataset.subset 60 is more than the 50 distinct rows: all are used"]
 
 
-TEXT = "return the lowest index in the text where the given part of it is found number"
-
-
 def test_training_rows_near_to_a_held_out_row_are_dropped_counted_and_listed(tmp_path):
     lines = [line(f"question {n}", f"{TEXT} {n}") for n in range(40)]
     lines += [line(f"different {n}", f"entirely unlike {n} " * 5) for n in range(40)]
@@ -143,65 +113,45 @@ def test_a_training_side_that_nearness_empties_is_refused(tmp_path):
         divide(tmp_path, lines, near_duplicates=0.5)
 
 
-def test_rows_that_ft_assets_did_not_write_are_refused_with_their_place(tmp_path):
-    with pytest.raises(UserError, match=r"rows.jsonl, row 2: not a row that ft-assets wrote"):
-        divide(tmp_path, [line(1), b'{"messages": []}\n'])
-
-
-questions = st.lists(st.integers(0, 10_000), min_size=30, max_size=60, unique=True)
-
-
-@settings(max_examples=20, deadline=None)
-@given(questions, st.randoms(use_true_random=False), st.integers())
-def test_the_side_of_a_row_does_not_depend_on_the_order_of_the_rows(numbers, rng, seed):
-    shuffled = rng.sample(numbers, len(numbers))
-    sides = []
-    for order in (numbers, shuffled):
-        with tempfile.TemporaryDirectory() as folder:
-            divide(Path(folder), [line(n) for n in order], seed=seed, ratio=0.5)
-            sides.append((set(side(Path(folder), "train")), set(side(Path(folder), "held_out"))))
-    assert sides[0] == sides[1]
-
-
-@settings(max_examples=20, deadline=None)
-@given(questions, questions)
-def test_a_row_never_changes_its_side_when_the_dataset_grows(numbers, more):
-    sides = []
-    for rows in (numbers, numbers + more):
-        with tempfile.TemporaryDirectory() as folder:
-            divide(Path(folder), [line(n) for n in rows], ratio=0.5)
-            sides.append((set(side(Path(folder), "train")), set(side(Path(folder), "held_out"))))
-    (train, held_out), (later_train, later_held_out) = sides
-    assert train <= later_train
-    assert held_out <= later_held_out
-
-
-words = st.lists(st.sampled_from("abcdefgh"), min_size=3, max_size=12).map(" ".join)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.tuples(words, words), min_size=20, max_size=40),
-    st.sampled_from([0.0, 0.5, 0.8]),
-    st.integers(0, 30),
+@pytest.mark.parametrize(
+    "wrong",
+    [b'{"messages": []}\n', b"\n", line(2).replace(b'{"id"', b'{"ID"'), line(2).upper(), b"x" * 99],
 )
-def test_the_counts_add_up_and_no_near_pair_is_left_across_the_sides(pairs, threshold, subset):
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        lines = [line(question, answer) for question, answer in pairs]
-        try:
-            report = divide(folder, lines, ratio=0.5, subset=subset, near_duplicates=threshold)
-        except UserError:
-            assume(False)
-        train, held_out = side(folder, "train"), side(folder, "held_out")
-    assert report.rows_in == len(lines)
-    assert report.rows_in == len(train) + len(held_out) + sum(report.dropped.values())
-    assert (report.train_rows, report.held_out_rows) == (len(train), len(held_out))
-    if threshold:
-        grams = [dict(views(json.loads(x)["messages"])) for x in held_out]
-        for mine in (dict(views(json.loads(x)["messages"])) for x in train):
-            common = ((mine[v], other[v]) for other in grams for v in mine if v in other)
-            assert all(similarity(*both) < threshold for both in common)
+def test_rows_that_ft_assets_did_not_write_are_refused_with_their_place(tmp_path, wrong):
+    with pytest.raises(UserError, match=r"rows.jsonl, row 2: not a row .* raw_dataset again"):
+        divide(tmp_path, [line(1), wrong.rstrip(b"\n") + b"\n"])
+
+
+def test_a_file_that_is_cut_short_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"rows.jsonl: the last line is cut short"):
+        divide(tmp_path, [line(1), line(2)[:-20]])
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no such row file: materialize raw_dataset"):
+        split(tmp_path / "rows.jsonl", tmp_path / "out", **PLAIN)
+
+
+def test_lines_longer_than_a_block_and_many_blocks_are_written_as_they_are(tmp_path):
+    lines = [line(n, f"{n} " * 300_000) for n in range(30)]  # 18 MB, some of 1.8 MB
+    lines[7] = line("long", "x" * 9_000_000)
+    divide(tmp_path, lines)
+    assert sorted(side(tmp_path, "train") + side(tmp_path, "held_out")) == sorted(lines)
+
+
+def test_duplicates_that_are_kept_are_together_on_one_side(tmp_path):
+    lines = [line(n % 50) for n in range(150)]
+    report = divide(tmp_path, lines, duplicates="keep")
+    assert (report.duplicates, report.dropped) == (100, {})
+    train, held_out = side(tmp_path, "train"), side(tmp_path, "held_out")
+    assert sorted(train + held_out) == sorted(lines)
+    assert not set(train) & set(held_out)
+
+
+def test_of_kept_duplicates_a_subset_counts_distinct_rows(tmp_path):
+    divide(tmp_path, [line(n % 50) for n in range(150)], duplicates="keep", subset=20)
+    used = side(tmp_path, "train") + side(tmp_path, "held_out")
+    assert (len(used), len(set(used))) == (60, 20)
 
 
 def test_the_side_of_a_known_row_is_fixed():

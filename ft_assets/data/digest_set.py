@@ -1,0 +1,163 @@
+"""A set of digests that stays small: 16 bytes per key in memory, and beyond a bound on disk.
+
+Keys are added in blocks and lie in sorted runs. A new run is merged with its neighbour as soon as
+that is no longer twice as long, so there are few runs and each key is merged a logarithmic number
+of times. When the runs in memory hold more keys than the bound, they become one file that is
+mapped, not read; many files are merged into one.
+
+Memory: 16 bytes per key up to the bound, the same again while runs are merged, and pages of the
+mapped files, which the system takes back when it needs them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+"""N digests of 16 bytes as an array (N, 2): the high and the low 64 bits of each."""
+Mask = NDArray[np.bool_]
+
+KEYS_IN_MEMORY = 8_000_000  # 128 MB
+_FILES = 8  # so many, then they are merged
+_KEYS_AT_A_TIME = 1_000_000  # while files are merged
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Distinct keys in the order of their high halves."""
+
+    high: Keys
+    low: Keys
+    files: tuple[Path, ...] = ()
+    """Where the halves are mapped from; none in memory."""
+
+    def has(self, high: Keys, low: Keys) -> Mask:
+        found = np.zeros(len(high), np.bool_)
+        asked = np.arange(len(high))
+        places = np.searchsorted(self.high, high)
+        # One round, as good as always: keys with equal high and other low halves take another.
+        while asked.size:
+            inside = places < len(self.high)
+            asked, places = asked[inside], places[inside]
+            same = self.high[places] == high[asked]
+            asked, places = asked[same], places[same]
+            equal = self.low[places] == low[asked]
+            found[asked[equal]] = True
+            asked, places = asked[~equal], places[~equal] + 1
+        return found
+
+    def merged(self, other: _Run) -> _Run:
+        places = np.searchsorted(self.high, other.high) + np.arange(len(other.high))
+        mine = np.ones(len(self.high) + len(other.high), np.bool_)
+        mine[places] = False
+        high, low = np.empty(len(mine), np.uint64), np.empty(len(mine), np.uint64)
+        high[places], low[places] = other.high, other.low
+        high[mine], low[mine] = self.high, self.low
+        return _Run(high, low)
+
+
+class DigestSet:
+    """Which digests have been there before.
+
+    Args:
+        folder: where keys beyond the bound go, in a folder of this set's own; whoever made
+            ``folder`` removes it.
+        keys_in_memory: the bound.
+    """
+
+    def __init__(self, folder: Path, keys_in_memory: int = KEYS_IN_MEMORY) -> None:
+        self._parent = folder
+        self._folder: Path | None = None
+        self._bound = keys_in_memory
+        self._files: list[_Run] = []
+        self._files_made = 0
+        self._runs: list[_Run] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, keys: Keys) -> Mask:
+        """Add the keys; which of them are new, the second of two equal keys of a block not."""
+        order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the first of equal keys comes first
+        high, low = keys[order, 0], keys[order, 1]
+        new = ~self._has(high, low)
+        new[1:] &= (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+        self._append(_Run(high[new], low[new]))
+        return _in_order(new, order)
+
+    def contains(self, keys: Keys) -> Mask:
+        """Which of the keys are in the set."""
+        order = np.argsort(keys[:, 0])  # neighbours are looked up faster
+        return _in_order(self._has(keys[order, 0], keys[order, 1]), order)
+
+    def _has(self, high: Keys, low: Keys) -> Mask:
+        found = np.zeros(len(high), np.bool_)
+        for run in (*self._files, *self._runs):
+            found |= run.has(high, low)
+        return found
+
+    def _append(self, run: _Run) -> None:
+        if not len(run.high):
+            return
+        self._length += len(run.high)
+        runs = self._runs
+        runs.append(run)
+        while len(runs) > 1 and len(runs[-2].high) <= 2 * len(runs[-1].high):
+            last = runs.pop()
+            runs[-1] = runs[-1].merged(last)
+        if sum(len(run.high) for run in runs) > self._bound:
+            self._spill()
+
+    def _spill(self) -> None:
+        self._files.append(self._file(self._runs))
+        self._runs = []
+        if len(self._files) == _FILES:
+            before = self._files
+            self._files = [self._file(before)]
+            for run in before:
+                for file in run.files:
+                    file.unlink()
+
+    def _file(self, runs: list[_Run]) -> _Run:
+        """The runs in one file per half, merged by a range of keys at a time."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(dir=self._parent, prefix=".digests-"))
+        self._files_made += 1
+        length = sum(len(run.high) for run in runs)
+        files = tuple(self._folder / f"{self._files_made}-{half}" for half in ("high", "low"))
+        high, low = (_mapped(file, length) for file in files)
+        ends = [0] * len(runs)
+        written = 0
+        for last in _limits(max(1, length // _KEYS_AT_A_TIME)):
+            begins = ends
+            ends = [int(np.searchsorted(run.high, last, side="right")) for run in runs]
+            parts = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
+            highs = np.concatenate([run.high[part] for run, part in zip(runs, parts, strict=True)])
+            lows = np.concatenate([run.low[part] for run, part in zip(runs, parts, strict=True)])
+            order = np.argsort(highs, kind="stable")  # merges what is sorted already
+            high[written : written + len(order)] = highs[order]
+            low[written : written + len(order)] = lows[order]
+            written += len(order)
+        return _Run(high, low, files)
+
+
+def _mapped(file: Path, length: int) -> Keys:
+    keys: Keys = np.memmap(file, np.uint64, "w+", shape=(length,))
+    return np.asarray(keys)  # the plain class is faster
+
+
+def _limits(parts: int) -> list[np.uint64]:
+    """The highest key of each of as many equal ranges: digests are spread evenly."""
+    return [np.uint64(2**64 * (part + 1) // parts - 1) for part in range(parts)]
+
+
+def _in_order(mask: Mask, order: NDArray[np.intp]) -> Mask:
+    unsorted = np.empty_like(mask)
+    unsorted[order] = mask
+    return unsorted

@@ -1,0 +1,69 @@
+"""The set of digests: it agrees with Python's own, in memory and beyond its bound."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ft_assets.data.digest_set import DigestSet
+
+
+def keys(*pairs: tuple[int, int]) -> np.ndarray:
+    return np.array(pairs, np.uint64).reshape(-1, 2)
+
+
+# Few values, so that keys repeat; halves that repeat with another other half; both ends.
+half = st.one_of(st.integers(0, 8), st.sampled_from([2**63, 2**64 - 1]), st.integers(0, 2**64 - 1))
+blocks = st.lists(st.lists(st.tuples(half, half), max_size=30), max_size=30)
+
+
+@settings(max_examples=80, deadline=None)
+@given(blocks, st.sampled_from([0, 1, 7, 40, 1000]))
+def test_it_agrees_with_a_set_of_python_whatever_its_bound(added, bound):
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = DigestSet(Path(folder), bound), set()
+        for block in added:
+            expected = [key in theirs for key in block]
+            assert ours.contains(keys(*block)).tolist() == expected
+            new = []
+            for key in block:
+                new.append(key not in theirs)
+                theirs.add(key)
+            assert ours.add(keys(*block)).tolist() == new
+            assert len(ours) == len(theirs)
+
+
+@pytest.mark.parametrize("bound", [500, 100_000])
+def test_many_random_keys_are_found_again_and_others_are_not(tmp_path, bound):
+    rng = np.random.default_rng(5)
+    known, others = rng.integers(0, 2**64, (2, 20_000, 2), np.uint64)
+    digests = DigestSet(tmp_path, bound)
+    for block in np.split(known, 40):
+        assert digests.add(block).all()
+    assert digests.contains(known).all()
+    assert not digests.contains(others).any()
+    assert not digests.add(known[::-1]).any()
+    assert len(digests) == 20_000
+
+
+def test_beyond_the_bound_keys_lie_in_few_files_and_those_merged_are_removed(tmp_path):
+    rng = np.random.default_rng(6)
+    digests = DigestSet(tmp_path, keys_in_memory=99)
+    for _ in range(60):
+        digests.add(rng.integers(0, 2**64, (100, 2), np.uint64))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert 0 < len(files) < 16
+    assert sum(file.stat().st_size for file in files) >= 60 * 100 * 16
+
+
+def test_within_the_bound_nothing_is_written(tmp_path):
+    DigestSet(tmp_path).add(keys((1, 2), (3, 4)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_keys_are_no_problem(tmp_path):
+    digests = DigestSet(tmp_path)
+    assert digests.add(keys()).tolist() == digests.contains(keys()).tolist() == []
