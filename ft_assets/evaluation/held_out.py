@@ -11,14 +11,15 @@ assistant turn from one forward pass. The rows stay in their file until they are
 
 from __future__ import annotations
 
-import json
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from ft_assets.data.messages import RowError, normalize
+from ft_assets.data.canonical import canonical_bytes
+from ft_assets.data.formats import RowError, normalize
+from ft_assets.data.texts import said
 from ft_assets.evaluation.plan import HELD_OUT
 from ft_assets.evaluation.scores import RowScore, ratio
 from resources.errors import UserError
@@ -29,18 +30,21 @@ if TYPE_CHECKING:
 
     from lm_eval.api.task import Task
 
+    from ft_assets.data.shapes import Row
+
 REQUEST = "score_chat"
 """The request type, and so the name of the method that lm-eval calls on the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutRow:
-    """One conversation of the held-out split."""
+    """One row of the held-out split."""
 
     row: int
     """Line in the file, counted from 1."""
     id: str | None
-    messages: list[dict[str, str]]
+    content: Row
+    """What stands in it, in any of the shapes."""
 
 
 class HeldOutRows:
@@ -80,10 +84,10 @@ class HeldOutRows:
             raise UserError(f"{self.path}, row {line}: not a JSON object but {str(value)[:40]!r}")
         name = value.get("id")
         try:
-            chat = normalize(value)
+            content = normalize(value)
         except RowError as error:
             raise UserError(f"{_where(self.path, line, name)}: {error}") from error
-        return HeldOutRow(line, None if name is None else str(name), chat.as_dicts())
+        return HeldOutRow(line, None if name is None else str(name), content)
 
 
 def held_out_task(rows: HeldOutRows) -> Task:
@@ -94,7 +98,7 @@ def held_out_task(rows: HeldOutRows) -> Task:
     from lm_eval.filters import build_filter_ensemble
 
     class HeldOutChat(cast("Any", Task)):
-        """Documents are row numbers; the conversation is read when the request is answered."""
+        """Documents are row numbers; the row is read when the request is answered."""
 
         VERSION = 1
         OUTPUT_TYPE = REQUEST
@@ -121,10 +125,11 @@ def held_out_task(rows: HeldOutRows) -> Task:
             return [{"number": number} for number in range(len(rows))]
 
         def doc_to_text(self, doc: Mapping[str, int]) -> str:
-            return json.dumps(rows[doc["number"]].messages, ensure_ascii=False)
+            return canonical_bytes(rows[doc["number"]].content).decode()
 
         def doc_to_target(self, doc: Mapping[str, int]) -> str:
-            return rows[doc["number"]].messages[-1]["content"]
+            words = said(rows[doc["number"]].content)
+            return (words.answers or words.all)[-1]
 
         def fewshot_context(self, *_: Any, **__: Any) -> str:
             return ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ft_assets.evaluation.scoring import ChatModel, chat_scoring_lm, render_row
+from ft_assets.evaluation.scoring import ChatModel, chat_scoring_lm, encode_row
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_model(
     if rows is not None:
         _set_template(tokenizer, plan.chat_template, who)
         try:
-            render_row(tokenizer, rows, rows[0])
+            encode_row(tokenizer, rows, rows[0])
         except UserError as error:
             raise UserError(f"{who}: {error}") from error
     return CheckedModel(model.name, Path(model.path), tokenizer)

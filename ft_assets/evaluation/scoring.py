@@ -1,9 +1,11 @@
 """The model side of the held-out evaluation: the likelihood of every assistant turn.
 
-Rows are rendered with :func:`ft_assets.training.chat.render_chat`, so what is scored is what
-training trains on. Each row costs one forward pass, shared with rows of like length; logits are
-computed at the scored positions only, where the model can do that, and turned into likelihoods in
-32 bits. Memory does not grow with the split. Only the worker imports this at work.
+Rows become tokens with :func:`ft_assets.training.encode.encode`, as for training. What is scored
+is what the rows' own flags and the default policy train on (every assistant turn), whatever policy
+the training had, so that reports can be compared. Each row costs one forward pass, shared with rows
+of like length; logits are computed at the scored positions only, where the model can do that, and
+turned into likelihoods in 32 bits. Memory does not grow with the split. Only the worker imports
+this at work.
 """
 
 # lm-eval and torch are typed in part only: see [tool.pyright] in pyproject.toml.
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ft_assets.evaluation.scores import RowScore, TurnScore
-from ft_assets.training.chat import render_chat
+from ft_assets.training.encode import EncodedRow, encode
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -135,30 +137,31 @@ def score_rows(
 
 def _prepare(lm: ChatModel, index: int, rows: HeldOutRows, number: int) -> _Prepared:
     row = rows[number]
-    rendered = render_row(lm.tokenizer, rows, row)
     limit = lm.max_length
-    # The first token of a text has nothing before it that could predict it.
-    turns = [(max(start, 1), end) for start, end in rendered.turns if 1 < end <= limit]
+    encoded = encode_row(lm.tokenizer, rows, row, limit)
+    turns = [(start, end) for start, end in encoded.trained if end <= limit]
     score = RowScore(
         row=row.row,
         id=row.id,
-        length=len(rendered.input_ids),
-        left_out=len(rendered.turns) - len(turns),
+        length=len(encoded.ids),
+        left_out=len(encoded.trained) - len(turns),
         skipped=None if turns else f"no assistant turn ends within {limit} tokens",
     )
-    return _Prepared(index, rendered.input_ids[: turns[-1][1]] if turns else [], turns, score)
+    return _Prepared(index, encoded.ids[: turns[-1][1]] if turns else [], turns, score)
 
 
-def render_row(tokenizer: Any, rows: HeldOutRows, row: HeldOutRow) -> Any:
-    """One row in the tokenizer's chat template.
+def encode_row(
+    tokenizer: Any, rows: HeldOutRows, row: HeldOutRow, limit: int | None = None
+) -> EncodedRow:
+    """One row as tokens.
 
     Raises:
-        UserError: the template does not take the row, or there is none.
+        UserError: the chat template does not take the row, or there is none; a token is unknown.
     """
     from jinja2 import TemplateError
 
     try:
-        return render_chat(tokenizer, row.messages)
+        return encode(tokenizer, row.content, max_length=limit)
     except TemplateError as error:
         raise UserError(f"{rows.where(row)}: the chat template refuses it: {error}") from error
     except UserError as error:

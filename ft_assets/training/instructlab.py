@@ -21,10 +21,12 @@ from typing import Any
 
 from ft_assets.training.outcome import TrainOutcome, verify_model
 from ft_assets.training.plan import TrainPlan
+from ft_assets.training.token_rows import TokenCounts, write_token_rows
 from resources.errors import UserError
 from resources.launcher.child import Reporter
 
 _POLL_SECONDS = 2.0
+_TOKENS = "tokens"
 _THEIR_METRICS = "training_params_and_metrics_global0.jsonl"
 
 
@@ -39,10 +41,12 @@ def train_with_instructlab(
     from training_hub import sft
 
     began = time.monotonic()
+    counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
     with _following(run_dir, report) as steps:
         sft(
             model_path=str(base),
             data_path=plan.train_file,
+            data_output_dir=str(run_dir / _TOKENS),
             ckpt_output_dir=str(run_dir),
             backend="instructlab-training",
             **_arguments(plan.parameters),
@@ -54,7 +58,27 @@ def train_with_instructlab(
             "instructlab-training wrote no model; its log, above in this step's output, says why"
         )
     verify_model(folder)
-    return _outcome(plan, base, folder, steps, seconds=time.monotonic() - began)
+    return _outcome(plan, base, folder, steps, counts, seconds=time.monotonic() - began)
+
+
+def _write_tokens(plan: TrainPlan, base: Path, folder: Path, report: Reporter) -> TokenCounts:
+    """The file that instructlab-training's own data processing would make, with our masks.
+
+    Its own knows neither ``roles_to_train`` nor flags of single turns, never shows tools to the
+    chat template, and drops rows with a line in a log.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(base), local_files_only=True)
+    max_seq_len = int(plan.parameters["max_seq_len"])
+    return write_token_rows(
+        Path(plan.train_file),
+        folder / "data.jsonl",
+        tokenizer,
+        max_seq_len,
+        plan.mask,
+        report=report,
+    )
 
 
 def _arguments(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -137,22 +161,31 @@ def _our_schema(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outcome(
-    plan: TrainPlan, base: Path, folder: Path, steps: list[dict[str, Any]], *, seconds: float
+    plan: TrainPlan,
+    base: Path,
+    folder: Path,
+    steps: list[dict[str, Any]],
+    counts: TokenCounts,
+    *,
+    seconds: float,
 ) -> TrainOutcome:
-    """The outcome; the backend counts samples, not tokens, so tokens are unknown."""
+    """The outcome; time includes what the backend does beside optimizer steps."""
     from ft_assets.provenance.record import installed
 
+    epochs = int(plan.parameters["num_epochs"])
     return TrainOutcome(
         model_dir=f"hf_format/{folder.name}",
         base_model_dir=str(base),
         steps=int(steps[-1]["step"]) if steps else 0,
-        epochs=float(plan.parameters["num_epochs"]),
-        rows=int(folder.name.removeprefix("samples_")) // int(plan.parameters["num_epochs"]),
-        rows_too_long=None,
-        tokens=None,
-        trained_tokens=None,
+        epochs=float(epochs),
+        rows=counts.rows,
+        rows_too_long=counts.rows_too_long,
+        rows_untrained=counts.rows_untrained,
+        rows_cut=counts.rows_cut,
+        tokens=counts.tokens * epochs,
+        trained_tokens=counts.trained_tokens * epochs,
         train_seconds=seconds,
-        tokens_per_second=None,
+        tokens_per_second=counts.tokens * epochs / seconds if seconds else None,
         first_loss=float(steps[0]["loss"]) if steps else None,
         last_loss=float(steps[-1]["loss"]) if steps else None,
         peak_memory_mib=max((float(s["memory_gib"] or 0) for s in steps), default=0.0) * 1024,

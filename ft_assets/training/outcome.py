@@ -32,11 +32,17 @@ class TrainOutcome(BaseModel):
     steps: int
     epochs: float
     rows: int
-    rows_too_long: int | None
+    """Rows that were trained on."""
+    rows_too_long: int
+    """Rows of more than ``max_seq_len`` tokens: left out."""
+    rows_untrained: int
+    """Rows of which the mask leaves nothing: left out."""
+    rows_cut: int
+    """Raw text that was cut at the sequence length."""
     tokens: int | None
     """Non-padding tokens processed, over all epochs."""
     trained_tokens: int | None
-    """Those among them that an assistant said."""
+    """Those among them that were trained on."""
     train_seconds: float
     """Time inside optimizer steps of this attempt."""
     tokens_per_second: float | None

@@ -16,9 +16,10 @@ from ft_assets.config.kubernetes import KubernetesConfig
 from ft_assets.config.training import TrainingConfig
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.base_model import BaseModelRef
+from ft_assets.training.mask import MaskPolicy
 from resources.errors import UserError
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it when the same plan would train another model."""
 
 Backend = Literal["instructlab-training", "cpu"]
@@ -35,9 +36,11 @@ class TrainPlan(BaseModel):
     models_dir: str
     """Where prepared base models are kept."""
     train_file: str
-    """JSONL with ``messages``, the training side of the split."""
+    """The training side of the split: a row file."""
     parameters: dict[str, Any]
     """Arguments of training_hub's function beside model_path, data_path and ckpt_output_dir."""
+    mask: MaskPolicy
+    """Which turns are trained on."""
     env: dict[str, str]
     fingerprint: str
 
@@ -78,6 +81,7 @@ def make_plan(
     parameters = (
         _instructlab(config, kubernetes) if backend == "instructlab-training" else _cpu(config)
     )
+    mask = mask_policy(config)
     fingerprint = value_digest(
         {
             "code": CODE_VERSION,
@@ -85,6 +89,7 @@ def make_plan(
             "base_model": base_model.digest,
             "data": data_digest,
             "parameters": parameters,
+            "mask": mask.model_dump(mode="json"),
             "env": config.env,
             "attempt": attempt,
         }
@@ -96,8 +101,18 @@ def make_plan(
         models_dir=str(models_dir),
         train_file=str(train_file),
         parameters=parameters,
+        mask=mask,
         env=config.env,
         fingerprint=fingerprint,
+    )
+
+
+def mask_policy(config: TrainingConfig) -> MaskPolicy:
+    """Which turns are trained on."""
+    return MaskPolicy(
+        roles_to_train=tuple(config.roles_to_train),
+        train_on_inputs=config.train_on_inputs,
+        train_on_eos=config.train_on_eos,
     )
 
 
@@ -198,6 +213,7 @@ def _instructlab(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[s
         )
     parameters: dict[str, Any] = {
         **_common(config),
+        "process_data": False,  # the worker has made tokens and masks of the rows
         "random_seed": config.seed,  # the argument `seed` is ignored there
         "use_liger": config.use_liger,
         "nproc_per_node": processes,

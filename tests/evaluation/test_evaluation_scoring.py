@@ -84,7 +84,7 @@ def test_scores_equal_a_plain_forward_per_row(
     scores = scored(lm, rows)
     assert [len(score.turns) for score in scores] == [1, 3, 1, 1]
     for number, score in enumerate(scores):
-        expected = one_by_one(base_model, rows[number].messages)
+        expected = one_by_one(base_model, [m.for_template() for m in rows[number].content.messages])
         for turn, (nll, tokens, correct) in zip(score.turns, expected, strict=True):
             assert turn.nll == pytest.approx(nll, abs=1e-4)
             assert (turn.tokens, turn.correct) == (tokens, correct)

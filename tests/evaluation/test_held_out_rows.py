@@ -17,7 +17,7 @@ def test_rows_are_read_by_number_and_keep_their_line(tmp_path: Path) -> None:
     path.write_text(GOOD + "\n" + GOOD.replace('"a"', "7").replace("hi", "grüß"))
     rows = HeldOutRows(path)
     assert len(rows) == 2
-    assert (rows[1].row, rows[1].id, rows[1].messages[0]["content"]) == (3, "7", "grüß")
+    assert (rows[1].row, rows[1].id, rows[1].content.messages[0].content) == (3, "7", "grüß")
     assert (rows[0].row, rows[0].id) == (1, "a")
 
 

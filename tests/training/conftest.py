@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,9 @@ from typing import Any
 import pytest
 
 from ft_assets.config import KubernetesConfig, TrainingConfig
+from ft_assets.data.canonical import canonical_bytes, row_id
+from ft_assets.data.formats import normalize
+from ft_assets.data.row_files import row_line
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.plan import TrainPlan, make_plan
 from tests.support.tiny_model import make_tiny_model
@@ -39,7 +41,13 @@ def write_rows(file: Path, count: int = 40) -> Path:
         chat(("user", f"Question {n} about a planet?"), ("assistant", _ANSWERS[n % 4]))
         for n in range(count)
     ]
-    file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    return write_chats(file, rows)
+
+
+def write_chats(file: Path, chats: list[Any]) -> Path:
+    """A row file of these chats, as the split writes it."""
+    rows = [normalize({"messages": messages}) for messages in chats]
+    file.write_bytes(b"".join(row_line(row_id(row), canonical_bytes(row)) for row in rows))
     return file
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ft_assets.training.chat import render_chat
+from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.templates import NAMED
 from resources.errors import UserError
 from tests.training.conftest import chat
@@ -196,7 +197,7 @@ def test_a_template_that_rewrites_answers_is_refused(chatml, template):
     messages = chat(
         ("user", "a"), ("assistant", "Hm.</think>One"), ("user", "b"), ("assistant", "Two")
     )
-    with pytest.raises(UserError, match="rewrites what the assistant says"):
+    with pytest.raises(UserError, match="rewrites what a turn says"):
         chatml.with_template(template).said(messages)
 
 
@@ -211,9 +212,194 @@ def test_a_tokenizer_without_a_template_is_refused_with_the_remedy(chatml):
         chatml.with_template(None).said(chat(("user", "a"), ("assistant", "b")))
 
 
-def test_content_with_the_markers_own_characters_is_refused_not_masked_wrongly(chatml):
-    with pytest.raises(UserError, match="cannot be located"):
-        chatml.said(chat(("user", "\ue0f0"), ("assistant", "a\ue0f1b\ue0f0c")))
+def test_content_with_the_marks_own_characters_is_trained_as_it_is(chatml):
+    """Icon fonts use private characters; others are taken then."""
+    said = chatml.said(chat(("user", "\ue0f0"), ("assistant", "a\ue0f1b\ue0f0c")))
+    assert said == ["a\ue0f1b\ue0f0c" + END]
+
+
+# Which turns are trained on: axolotl's rules.
+
+TURNS = chat(("system", "S"), ("user", "U"), ("assistant", "A"), ("user", "V"), ("assistant", "B"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (MaskPolicy(), ["A" + END, "B" + END]),
+        (MaskPolicy(roles_to_train=("user",)), ["U" + END, "V" + END]),
+        (MaskPolicy(train_on_inputs=True), ["S" + END, "U" + END, "A" + END, "V" + END, "B" + END]),
+        (MaskPolicy(train_on_eos="none"), ["A", "B"]),
+        (MaskPolicy(train_on_eos="all"), [END, END, "A" + END, END, "B" + END]),
+        (MaskPolicy(train_on_eos="last"), ["A", "B" + END]),
+        (MaskPolicy(roles_to_train=("user",), train_on_eos="last"), ["U", "V", END]),
+        (MaskPolicy(roles_to_train=()), []),
+    ],
+)
+def test_the_policy_says_which_turns_and_ends_are_trained(chatml, policy, expected):
+    rendered = render_chat(chatml.tokenizer, TURNS, policy=policy)
+    assert [chatml.decode(rendered.input_ids[slice(*turn)]) for turn in rendered.turns] == expected
+
+
+def test_what_a_turn_says_itself_goes_before_the_policy(chatml):
+    turns = [dict(turn) for turn in TURNS]
+    turns[1]["train"], turns[2]["train"] = True, False
+    assert chatml.said(turns) == ["U" + END, "B" + END]
+
+
+# Reasoning, tools and calls: as Qwen's templates write them.
+
+# Qwen2.5's: an answer that calls has its content only if there is one, and calls are JSON.
+QWEN25 = (
+    "{%- if tools %}{{ '<|im_start|>system\nTools: ' + (tools | tojson) + '<|im_end|>\n' }}"
+    "{%- endif %}"
+    "{%- for message in messages %}"
+    "{%- if message.role == 'user' or message.role == 'system' or "
+    "(message.role == 'assistant' and not message.tool_calls) %}"
+    "{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}"
+    "{%- elif message.role == 'assistant' %}{{- '<|im_start|>' + message.role }}"
+    "{%- if message.content %}{{- '\n' + message.content }}{%- endif %}"
+    "{%- for tool_call in message.tool_calls %}"
+    "{%- if tool_call.function is defined %}{%- set tool_call = tool_call.function %}{%- endif %}"
+    '{{- \'\n<tool_call>\n{"name": "\' + tool_call.name + \'", "arguments": \' }}'
+    "{{- tool_call.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- elif message.role == 'tool' %}"
+    "{%- if loop.index0 == 0 or messages[loop.index0 - 1].role != 'tool' %}"
+    "{{- '<|im_start|>user' }}{%- endif %}"
+    "{{- '\n<tool_response>\n' + message.content + '\n</tool_response>' }}"
+    "{%- if loop.last or messages[loop.index0 + 1].role != 'tool' %}"
+    "{{- '<|im_end|>\n' }}{%- endif %}"
+    "{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+# Qwen3's: reasoning of the answers after the last question alone; an empty one for the last turn.
+QWEN3 = (
+    "{%- set ns = namespace(last_query=-1) %}"
+    "{%- for message in messages %}{%- if message.role == 'user' %}"
+    "{%- set ns.last_query = loop.index0 %}{%- endif %}{%- endfor %}"
+    "{%- for message in messages %}"
+    "{%- if message.role == 'assistant' %}"
+    "{%- set reasoning = message.reasoning_content or '' %}"
+    "{%- if loop.index0 > ns.last_query and (loop.last or reasoning) %}"
+    "{{- '<|im_start|>assistant\n<think>\n' + reasoning.strip('\n') + '\n</think>\n\n' "
+    "+ message.content.lstrip('\n') }}"
+    "{%- else %}{{- '<|im_start|>assistant\n' + message.content }}{%- endif %}"
+    "{%- for tool_call in message.tool_calls or [] %}"
+    "{%- if (loop.first and message.content) or not loop.first %}{{- '\n' }}{%- endif %}"
+    '{{- \'<tool_call>\n{"name": "\' + tool_call.function.name + \'", "arguments": \' }}'
+    "{{- tool_call.function.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}"
+    "{{- '<|im_end|>\n' }}"
+    "{%- elif message.role == 'tool' %}"
+    "{{- '<|im_start|>user\n<tool_response>\n' + message.content }}"
+    "{{- '\n</tool_response><|im_end|>\n' }}"
+    "{%- else %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{%- endif %}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+)
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+
+
+CALLED = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+
+
+def test_reasoning_is_trained_where_the_template_shows_it(chatml):
+    said = chatml.with_template(QWEN3).said(
+        [
+            {"role": "user", "content": "1+1?"},
+            {"role": "assistant", "content": "2", "reasoning_content": "One and one."},
+        ]
+    )
+    assert said == ["<think>\nOne and one.\n</think>\n\n2" + END]
+
+
+def test_reasoning_that_the_template_leaves_out_is_not_trained(chatml):
+    """Qwen3's template shows the reasoning after the last question alone."""
+    said = chatml.with_template(QWEN3).said(
+        [
+            {"role": "user", "content": "1+1?"},
+            {"role": "assistant", "content": "2", "reasoning_content": "One and one."},
+            {"role": "user", "content": "Sure?"},
+            {"role": "assistant", "content": "Yes.", "reasoning_content": "I am."},
+        ]
+    )
+    assert said == ["2" + END, "<think>\nI am.\n</think>\n\nYes." + END]
+
+
+def test_an_answer_with_reasoning_may_come_first(chatml):
+    said = chatml.with_template(QWEN3).said(
+        [
+            {"role": "assistant", "content": "Hello.", "reasoning_content": "Greet."},
+            {"role": "user", "content": "Hi."},
+            {"role": "assistant", "content": "Bye."},
+        ]
+    )
+    assert said[0] == "Hello." + END
+    assert said[1].endswith("Bye." + END)
+
+
+@pytest.mark.parametrize("content", ["", "I add."])
+@pytest.mark.parametrize("template", [QWEN25, QWEN3], ids=["Qwen2.5", "Qwen3"])
+def test_a_call_is_trained_and_the_tools_answer_is_not(chatml, template, content):
+    turns = [
+        {"role": "user", "content": "Add."},
+        {"role": "assistant", "content": content, "tool_calls": [CALL]},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "It is 2."},
+    ]
+    call, answer = chatml.with_template(template).said(turns)
+    assert call == (f"{content}\n{CALLED}" if content else CALLED) + END
+    assert answer.endswith("It is 2." + END)
+    assert "tool_response" not in call + answer
+
+
+def test_several_calls_of_one_turn_are_trained_together(chatml):
+    calls = [CALL, {"type": "function", "function": {"name": "sub", "arguments": {}}}]
+    (said,) = chatml.with_template(QWEN25).said(
+        [
+            {"role": "user", "content": "Both."},
+            {"role": "assistant", "content": "", "tool_calls": calls},
+        ]
+    )
+    assert said.count("<tool_call>") == 2
+    assert said.endswith("</tool_call>" + END)
+
+
+def test_calls_in_a_template_that_opens_no_answer_are_refused(chatml):
+    without_prompt = QWEN25.partition("{%- if add_generation_prompt")[0]
+    with pytest.raises(UserError, match="tool calls"):
+        chatml.with_template(without_prompt).said(
+            [
+                {"role": "user", "content": "Add."},
+                {"role": "assistant", "content": "", "tool_calls": [CALL]},
+            ]
+        )
+
+
+def test_a_template_that_cannot_compute_with_a_row_is_quoted(chatml):
+    joined = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ 'call ' + c.function.arguments }}{% endfor %}"
+        "{{ '<|im_end|>' }}{% endfor %}"
+    )
+    with pytest.raises(UserError, match=r"refuses a conversation: can only concatenate str"):
+        chatml.with_template(joined).said(
+            [
+                {"role": "user", "content": "Add."},
+                {"role": "assistant", "content": "", "tool_calls": [CALL]},
+            ]
+        )
+
+
+def test_tools_reach_the_template(chatml):
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    rendered = render_chat(
+        chatml.with_template(QWEN25).tokenizer,
+        chat(("user", "a"), ("assistant", "b")),
+        tools=[tool],
+    )
+    assert '"name": "add"' in rendered.text
+    assert "add" not in chatml.decode(rendered.input_ids[slice(*rendered.turns[0])])
 
 
 # Any conversation at all.

@@ -12,8 +12,11 @@ import pytest
 from ft_assets.config import KubernetesConfig, TrainingConfig
 from ft_assets.training import instructlab
 from ft_assets.training import plan as plan_module
+from ft_assets.training.chat import render_chat
+from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.plan import make_plan
-from tests.training.conftest import reference
+from ft_assets.training.token_rows import write_token_rows
+from tests.training.conftest import chat, reference, write_chats
 
 
 @pytest.fixture
@@ -67,6 +70,7 @@ def test_the_values_arrive_in_the_backends_own_arguments(arguments, monkeypatch,
     )
     train, torchrun = received["train_args"], received["torch_args"]
     assert train.random_seed == 7
+    assert train.process_data is False, "the worker wrote the tokens, with its own masks"
     assert train.effective_batch_size == 128
     assert train.max_batch_len == 10_000
     assert train.max_seq_len == 8192
@@ -76,6 +80,38 @@ def test_the_values_arrive_in_the_backends_own_arguments(arguments, monkeypatch,
     assert train.accelerate_full_state_at_epoch is False
     assert train.fsdp_options.sharding_strategy.value == "SHARD_GRAD_OP"
     assert (torchrun.nproc_per_node, torchrun.nnodes) == (2, 1)
+
+
+@pytest.mark.slow
+def test_the_backend_reads_the_tokens_and_masks_that_the_worker_wrote(tiny_model, tmp_path):
+    """With its own class, as its training loop does."""
+    from instructlab.training.sampler import TokenDataset
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    chats = [
+        chat(("system", "s"), ("user", "Why?"), ("assistant", "Because.")),
+        chat(("user", "a"), ("assistant", "b")),
+    ]
+    policy = MaskPolicy(roles_to_train=("user",), train_on_eos="none")
+    counts = write_token_rows(
+        write_chats(tmp_path / "train.jsonl", chats),
+        tmp_path / "tokens" / "data.jsonl",
+        tokenizer,
+        1000,
+        policy,
+        report=lambda *a, **k: None,
+    )
+    dataset = TokenDataset(str(tmp_path / "tokens" / "data.jsonl"))
+    assert len(dataset) == counts.rows == 2
+    for number, messages in enumerate(chats):
+        rendered = render_chat(tokenizer, messages, policy=policy)
+        read = dataset[number]
+        assert read["input_ids"].tolist() == rendered.input_ids
+        assert [label != -100 for label in read["labels"].tolist()] == rendered.trained
+        assert read["num_loss_counted_tokens"] == sum(rendered.trained)
+    assert sum(dataset[n]["num_loss_counted_tokens"] for n in range(2)) == counts.trained_tokens
+    assert tokenizer.decode([i for i in dataset[1]["labels"].tolist() if i != -100]) == "a"
 
 
 def test_the_model_after_the_most_samples_is_the_one(tmp_path):

@@ -38,6 +38,9 @@ BOTH_BACKENDS: dict[str, tuple[Any, str, Any]] = {
     "env": ({"A": "b,c"}, "env.A", "b,c"),
 }
 CPU = {
+    "roles_to_train": (["user", "assistant"], "mask.roles_to_train", ("user", "assistant")),
+    "train_on_inputs": (True, "mask.train_on_inputs", True),
+    "train_on_eos": ("last", "mask.train_on_eos", "last"),
     **BOTH_BACKENDS,
     "backend": ("cpu", "backend", "cpu"),
     "lr_scheduler": ("linear", "parameters.lr_scheduler", "linear"),
@@ -50,6 +53,9 @@ CPU_REFUSES = {
     "fsdp_sharding_strategy": ("FULL_SHARD", "one process has nothing to shard: leave it out"),
 }
 INSTRUCTLAB = {
+    "roles_to_train": (["user", "assistant"], "mask.roles_to_train", ("user", "assistant")),
+    "train_on_inputs": (True, "mask.train_on_inputs", True),
+    "train_on_eos": ("last", "mask.train_on_eos", "last"),
     **BOTH_BACKENDS,
     "backend": ("instructlab-training", "backend", "instructlab-training"),
     "seed": (7, "parameters.random_seed", 7),
@@ -92,6 +98,7 @@ INSTRUCTLAB_DEFAULTS = {
     "use_liger": False,
     "nproc_per_node": 1,
     "nnodes": 1,
+    "process_data": False,
 }
 
 

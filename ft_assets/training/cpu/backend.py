@@ -28,10 +28,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from ft_assets.training.cpu.callbacks import CheckpointCallback, MetricsCallback, last_checkpoint
 from ft_assets.training.cpu.machine import decide
-from ft_assets.training.cpu.tokens import TokenCounts, TokenFile, tokenize
+from ft_assets.training.cpu.tokens import TokenFile, tokenize
 from ft_assets.training.cpu.trainer import RowTrainer, isolates_rows
+from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.outcome import TrainOutcome, verify_model
 from ft_assets.training.plan import TrainPlan
+from ft_assets.training.token_rows import TokenCounts
 from resources.launcher.child import Reporter
 
 
@@ -45,6 +47,7 @@ def train_on_cpu(plan: TrainPlan, base: Path, run_dir: Path, report: Reporter) -
         backend="cpu",
         machine=decide(plan, run_dir),
         report=report,
+        mask=plan.mask.model_dump(mode="json"),
         **plan.parameters,
     )
     return outcome
@@ -70,6 +73,7 @@ class _Settings:
     accelerate_full_state_at_epoch: bool
     precision: str
     threads: int
+    mask: dict[str, Any]
     machine: dict[str, Any]
     report: Reporter
     callbacks: list[Any]
@@ -101,7 +105,8 @@ class CpuSftBackend(Backend):
             run_dir / "tokens",
             tokenizer,
             settings.max_seq_len,
-            settings.report,
+            MaskPolicy.model_validate(settings.mask),
+            report=settings.report,
         )
         model = _load(settings.model_path)
         saved_dtype = model.config.dtype  # as published; trained in fp32
@@ -199,6 +204,8 @@ def _outcome(
         epochs=float(trainer.state.epoch or 0.0),
         rows=counts.rows,
         rows_too_long=counts.rows_too_long,
+        rows_untrained=counts.rows_untrained,
+        rows_cut=counts.rows_cut,
         tokens=counts.tokens * settings.num_epochs,
         trained_tokens=counts.trained_tokens * settings.num_epochs,
         train_seconds=metrics.seconds,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from ft_assets.training.chat import render_chat
-from ft_assets.training.cpu.tokens import TokenCounts, TokenFile, tokenize
+from ft_assets.training.cpu.tokens import TokenFile, tokenize
+from ft_assets.training.mask import ASSISTANT_TURNS
+from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
-from tests.training.conftest import chat
+from tests.training.conftest import chat, write_chats
 
 CHATS = [
     chat(("user", "Why?"), ("assistant", "Because.")),
@@ -31,10 +32,12 @@ def written(tmp_path: Path, tokenizer: Any):
     """Tokenizes conversations and gives the folder and the counts."""
 
     def write(chats: list[Any], max_seq_len: int = 1000) -> tuple[Path, TokenCounts]:
-        file = tmp_path / "train.jsonl"
-        file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in chats))
+        file = write_chats(tmp_path / "train.jsonl", chats)
         folder = tmp_path / "tokens"
-        return folder, tokenize(file, folder, tokenizer, max_seq_len, lambda *a, **k: None)
+        counts = tokenize(
+            file, folder, tokenizer, max_seq_len, ASSISTANT_TURNS, report=lambda *a, **k: None
+        )
+        return folder, counts
 
     return write
 
@@ -54,7 +57,7 @@ def test_the_counts_are_those_of_the_rows(written, tokenizer):
     rendered = [render_chat(tokenizer, messages) for messages in CHATS]
     assert counts == TokenCounts(
         rows=3,
-        rows_too_long=0,
+        rows_ended=3,
         tokens=sum(len(row.input_ids) for row in rendered),
         trained_tokens=sum(sum(row.trained) for row in rendered),
     )
