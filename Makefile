@@ -45,6 +45,12 @@ bench: $(INSTALLED_DEV) ## measure; prints JSON
 	$(BIN)/python bench/load.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/train_vs_trl.py
+	$(BIN)/python bench/demo.py
+	$(BIN)/python bench/data.py
+	$(BIN)/python bench/dedupe.py
+	$(BIN)/python bench/near_duplicates.py
+	$(BIN)/python bench/contamination.py
+	$(BIN)/python bench/s3.py
 
 screenshots: $(INSTALLED_DEV) ## the pictures of the docs, from a UI that runs
 	$(BIN)/python scripts/screenshots.py

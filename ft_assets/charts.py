@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 _INLINE_POINTS = 48
+_LEFT, _TOP, _RIGHT, _BOTTOM = 70, 40, 700, 310  # the area of a chart's data, in pixels
 
 
 def sparkline_markdown(values: Sequence[float], label: str) -> str:
@@ -41,29 +42,64 @@ def line_chart(points: Sequence[tuple[float, float]], *, title: str, x: str, y: 
         y: name and unit of the vertical axis.
     """
     finite = [(px, py) for px, py in points if math.isfinite(px) and math.isfinite(py)]
-    left, top, right, bottom = 70, 40, 700, 310
     body = ""
     if finite:
         line = " ".join(
-            f"{px:.1f},{py:.1f}" for px, py in _scaled(finite, left, top, right, bottom)
+            f"{px:.1f},{py:.1f}" for px, py in _scaled(finite, _LEFT, _TOP, _RIGHT, _BOTTOM)
         )
         xs, ys = [p[0] for p in finite], [p[1] for p in finite]
         body = (
             f"<polyline points='{line}' fill='none' stroke='#4f43dd' stroke-width='2'/>"
-            + _label(left - 8, top + 4, f"{max(ys):.4g}", "end")
-            + _label(left - 8, bottom + 4, f"{min(ys):.4g}", "end")
-            + _label(left, bottom + 20, f"{min(xs):.4g}", "start")
-            + _label(right, bottom + 20, f"{max(xs):.4g}", "end")
-        )
+        ) + _limits(min(xs), max(xs), min(ys), max(ys))
+    return _frame(body, title=title, x=x, y=y)
+
+
+def bar_chart(bars: Sequence[tuple[int, int]], *, title: str, x: str, y: str) -> str:
+    """A histogram as an SVG document of 720 by 360 pixels.
+
+    Args:
+        bars: (where the bin begins, its count), bins of equal width in rising order.
+        title: what it shows.
+        x: name and unit of the horizontal axis.
+        y: name and unit of the vertical axis.
+    """
+    body = ""
+    if bars:
+        width = (_RIGHT - _LEFT) / len(bars)
+        highest = max(count for _, count in bars) or 1
+        for place, (_, count) in enumerate(bars):
+            height = count / highest * (_BOTTOM - _TOP)
+            body += (
+                f"<rect x='{_LEFT + place * width:.1f}' y='{_BOTTOM - height:.1f}' "
+                f"width='{max(width - 1, 1):.1f}' height='{height:.1f}' fill='#4f43dd'/>"
+            )
+        step = bars[1][0] - bars[0][0] if bars[1:] else 1
+        body += _limits(bars[0][0], bars[-1][0] + step, 0, highest)
+    return _frame(body, title=title, x=x, y=y)
+
+
+def _limits(low_x: float, high_x: float, low_y: float, high_y: float) -> str:
+    """The ends of both axes."""
+    return (
+        _label(_LEFT - 8, _TOP + 4, f"{high_y:.4g}", "end")
+        + _label(_LEFT - 8, _BOTTOM + 4, f"{low_y:.4g}", "end")
+        + _label(_LEFT, _BOTTOM + 20, f"{low_x:.4g}", "start")
+        + _label(_RIGHT, _BOTTOM + 20, f"{high_x:.4g}", "end")
+    )
+
+
+def _frame(body: str, *, title: str, x: str, y: str) -> str:
     return (
         "<svg xmlns='http://www.w3.org/2000/svg' width='720' height='360' "
         "font-family='sans-serif' font-size='12'>"
         "<rect width='720' height='360' fill='white'/>"
-        f"<path d='M{left} {top}V{bottom}H{right}' fill='none' stroke='#888'/>"
+        f"<path d='M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}' fill='none' stroke='#888'/>"
         + _label(360, 22, title, "middle")
-        + _label((left + right) // 2, 346, x, "middle")
-        + f"<text x='16' y='{(top + bottom) // 2}' text-anchor='middle' "
-        f"transform='rotate(-90 16 {(top + bottom) // 2})'>{_escape(y)}</text>" + body + "</svg>\n"
+        + _label((_LEFT + _RIGHT) // 2, 346, x, "middle")
+        + f"<text x='16' y='{(_TOP + _BOTTOM) // 2}' text-anchor='middle' "
+        f"transform='rotate(-90 16 {(_TOP + _BOTTOM) // 2})'>{_escape(y)}</text>"
+        + body
+        + "</svg>\n"
     )
 
 

@@ -11,6 +11,7 @@ from ft_assets.assets.finetuned_model import finetuned_model
 from ft_assets.assets.raw_dataset import raw_dataset
 from ft_assets.assets.registered_version import registered_version
 from ft_assets.assets.split_dataset import split_dataset
+from ft_assets.assets.token_report import token_report
 from ft_assets.automation.partitions import drops_of
 from ft_assets.automation.schedules import schedule_of
 from ft_assets.config import Pipeline
@@ -23,6 +24,7 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
     assets = [
         raw_dataset(pipeline, drops),
         split_dataset(pipeline, drops),
+        token_report(pipeline, drops),
         finetuned_model(pipeline, drops),
         eval_report(pipeline, drops),
         registered_version(pipeline, drops),

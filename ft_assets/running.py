@@ -72,6 +72,8 @@ class RunOutcome:
     materialized: Mapping[str, Mapping[str, Any]]
     """Per asset that was made: its metadata, as plain values."""
     checks: Mapping[str, bool]
+    warnings: tuple[str, ...]
+    """What failed checks say that stop nothing."""
 
 
 def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
@@ -110,6 +112,7 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
         job_code_origin=job.get_python_origin(),
     )
     failures: list[str] = []
+    warnings: list[str] = []
     materialized: dict[str, Mapping[str, Any]] = {}
     checks: dict[str, bool] = {}
     success = False
@@ -127,12 +130,21 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
             evaluation = event.asset_check_evaluation_data
             checks[evaluation.check_name] = evaluation.passed
             if not evaluation.passed:
-                failures.append(f"check {evaluation.check_name}: {evaluation.description}")
+                stops = evaluation.severity == dg.AssetCheckSeverity.ERROR
+                said = f"check {evaluation.check_name}: {evaluation.description}"
+                (failures if stops else warnings).append(said)
         elif event.event_type == dg.DagsterEventType.RUN_SUCCESS:
             success = True
     if new_drop and request.partition is not None and "raw_dataset" not in materialized:
         instance.delete_dynamic_partition(drops, request.partition)  # it has no data
-    return RunOutcome(dagster_run.run_id, success, tuple(failures), materialized, checks)
+    return RunOutcome(
+        run_id=dagster_run.run_id,
+        success=success,
+        failures=tuple(failures),
+        materialized=materialized,
+        checks=checks,
+        warnings=tuple(warnings),
+    )
 
 
 def _end_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:
@@ -183,6 +195,11 @@ def run_config(request: RunRequest) -> dict[str, Any]:
             raise UserError(
                 f"--set {setting}: there is no such parameter; name one as BLOCK.PARAMETER with a "
                 f"block of {', '.join(sorted({owner for owner, _ in BLOCK_OF_ASSET.values()}))}"
+            )
+        if request.select and asset not in request.select:
+            raise UserError(
+                f"--set {setting}: is a parameter of {asset}, which --select leaves out: select it "
+                "too, or change the pipeline file"
             )
         op = ops.setdefault(op_name(name, asset), {"config": {}})
         op["config"][parameter] = value

@@ -54,6 +54,8 @@ def pages(pipeline: str, partition: str) -> list[Page]:
     drop = f"?view=partitions&partition={partition}"
     return [
         Page("lineage", f"{CODE_LOCATION}/asset-groups/{pipeline}", ("registered_version",)),
+        Page("split_dataset", f"{assets}/split_dataset{drop}", ("held_out_rows", "dropped")),
+        Page("token_report", f"{assets}/token_report{drop}", ("trained_share", "lengths")),
         Page("finetuned_model", f"{assets}/finetuned_model{drop}", ("fingerprint", "base_model")),
         Page("eval_report", f"{assets}/eval_report{drop}", ("held_out_loss", "verdict")),
         Page("check", f"{assets}/eval_report?view=checks", ("beats_base",)),

@@ -284,11 +284,13 @@ def test_every_reason_of_the_data_page_is_one_and_none_is_missing():
 
 def reasons() -> Iterator[str]:
     """The kinds of bad rows that the code tells apart."""
-    for name in ("messages", "rows"):
-        for node in ast.walk(ast.parse((CHECKOUT / f"ft_assets/data/{name}.py").read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                at = {"RowError": 0, "BadRow": 1}.get(node.func.id)
-                kind = node.args[at] if at is not None else None
+    places = {"RowError": 0, "BadRow": 2, "text_of": 2, "_beside": 3, "_bad": 1}
+    for file in (CHECKOUT / "ft_assets" / "data").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                called = node.func
+                at = places.get(called.id if isinstance(called, ast.Name) else called.attr)
+                kind = node.args[at] if at is not None and len(node.args) > at else None
                 if isinstance(kind, ast.Constant):
                     yield str(kind.value)
 

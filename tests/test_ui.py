@@ -29,9 +29,7 @@ def view():
         yield page
 
 
-@pytest.mark.parametrize(
-    "name", ["lineage", "finetuned_model", "eval_report", "check", "registered_version", "runs"]
-)
+@pytest.mark.parametrize("name", [page.name for page in pages(NAME, DROP)])
 def test_the_page_shows_what_it_should(name, address, view, tmp_path):
     (page,) = [page for page in pages(NAME, DROP) if page.name == name]
     assert take(view, address, page, tmp_path).stat().st_size > 10_000

@@ -1,1 +1,1 @@
-"""The five assets, one file each; the flow of each readable at a glance."""
+"""The assets, one file each; the flow of each readable at a glance."""

@@ -89,16 +89,11 @@ def _fingerprint(this: Step, split: Artifact, model: Artifact) -> str:
 
 def _tasks_digest(this: Step) -> str | None:
     """Digest of the folder of the pipeline's own tasks: an edited task is another evaluation."""
-    folder = _include_folder(this)
+    folder = this.include_folder
     if folder is None:
         return None
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return files_digest(folder, [str(file) for file in files])
-
-
-def _include_folder(this: Step) -> Path | None:
-    include = this.spec.evaluation.include_path
-    return (this.pipeline.folder / include).resolve() if include else None
 
 
 def _train_plan(model: Artifact) -> TrainPlan:
@@ -117,7 +112,7 @@ def _evaluate(
     report: Any = split.manifest.metadata["report"]
     held_out = split.file("held_out.jsonl") if report["held_out_rows"] else None
     config = this.spec.evaluation
-    include = _include_folder(this)
+    include = this.include_folder
     plan = EvaluationPlan(
         models=[
             ModelUnderTest(name="base", path=str(base)),

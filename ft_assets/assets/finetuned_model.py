@@ -11,12 +11,12 @@ from typing import Any
 import dagster as dg
 
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.assets.token_report import locate_base_model
 from ft_assets.charts import line_chart, sparkline_markdown
 from ft_assets.config import Pipeline
 from ft_assets.kubernetes import GPU_POOL, training_op_tags
 from ft_assets.lineage import SHORT, table
 from ft_assets.provenance.digest import files_digest
-from ft_assets.training.base_model import locate
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan
 from resources.errors import UserError
@@ -36,7 +36,7 @@ def finetuned_model(
     @pipeline_asset(
         pipeline,
         NAME,
-        after=["split_dataset"],
+        after=["split_dataset", "token_report"],
         kinds={"pytorch", "huggingface"},
         code_version=CODE_VERSION,
         description=(
@@ -76,13 +76,7 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
     """The plan, after everything that can be refused without loading a model was."""
     report: Any = split.manifest.metadata["report"]
     training = this.spec.training
-    base = locate(
-        training.base_model,
-        folder=this.pipeline.folder,
-        models=home.models,
-        chat_template=training.chat_template,
-        hf_token_env=training.hf_token_env,
-    )
+    base = locate_base_model(this, home)
     return make_plan(
         training,
         this.spec.kubernetes,
@@ -185,7 +179,10 @@ def _metadata(artifact: Artifact) -> dict[str, Any]:
         "steps": outcome.steps,
         "tokens": outcome.tokens,
         "trained_tokens": outcome.trained_tokens,
+        "rows": outcome.rows,
         "rows_too_long": outcome.rows_too_long,
+        "rows_untrained": outcome.rows_untrained,
+        "rows_cut": outcome.rows_cut,
         "tokens_per_second": outcome.tokens_per_second,
         "train_seconds": outcome.train_seconds,
         "peak_memory_mib": outcome.peak_memory_mib,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -48,7 +49,11 @@ def pipeline_asset(
 ) -> Callable[[Callable[..., Materialized]], dg.AssetsDefinition]:
     """``dg.asset`` for the asset ``[pipeline, name]``, with what all assets of a pipeline share."""
     spec = pipeline.spec
-    decorator: Any = dg.asset(
+    config: dict[str, Any] = {}
+    if BLOCK_OF_ASSET[name][1].model_fields:  # an empty schema would show an empty form
+        config["config_schema"] = run_config_class(spec, name).to_config_schema()
+    make: Any = dg.asset
+    decorator: Any = make(
         key=[spec.name, name],
         group_name=spec.name,
         deps=[dg.AssetKey([spec.name, other]) for other in after],
@@ -58,7 +63,7 @@ def pipeline_asset(
         code_version=code_version,
         description=description,
         partitions_def=partitions,
-        config_schema=run_config_class(spec, name).to_config_schema(),
+        **config,
         **further,
     )
     return decorator
@@ -111,6 +116,12 @@ class Step:
             yield
 
     @property
+    def include_folder(self) -> Path | None:
+        """The folder of the pipeline's own lm-eval tasks."""
+        include = self.spec.evaluation.include_path
+        return (self.pipeline.folder / include).resolve() if include else None
+
+    @property
     def force(self) -> bool:
         """Whether this run asks for the work to be done again."""
         return bool(self.context.op_execution_context.op_config.get("force"))
@@ -124,8 +135,9 @@ class Step:
         config: dict[str, Any] = getattr(self.spec, BLOCK_OF_ASSET[self.asset][0]).model_dump(
             mode="json"
         )
-        if "uri" in config:
-            config["uri"] = redact(config["uri"])  # a presigned one is a secret
+        for name, value in config.items():
+            if (name == "uri" or name.endswith("_uri")) and value is not None:
+                config[name] = redact(value)  # a presigned one is a secret
         return ProvenanceRecord(
             pipeline=self.spec.name,
             asset=self.asset,

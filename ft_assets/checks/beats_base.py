@@ -6,12 +6,11 @@ It fails closed: what is absent, partial or not finite is not better.
 from __future__ import annotations
 
 import math
-import warnings
 
 import dagster as dg
-from dagster._utils.warnings import PreviewWarning
 from pydantic import BaseModel, ConfigDict
 
+from ft_assets.checks.inline import inline_check
 from ft_assets.evaluation.summary import EvaluationSummary
 
 NAME = "beats_base"
@@ -57,21 +56,11 @@ def check_spec(
     asset_key: list[str], partitions: dg.PartitionsDefinition[str] | None
 ) -> dg.AssetCheckSpec:
     """The check as an inline one of ``eval_report``; it blocks ``registered_version``."""
-    with warnings.catch_warnings():
-        # Without partitions the check would hold one status for all drops; Dagster calls the
-        # argument a preview.
-        warnings.simplefilter("ignore", PreviewWarning)
-        return _spec(asset_key, partitions)
-
-
-def _spec(
-    asset_key: list[str], partitions: dg.PartitionsDefinition[str] | None
-) -> dg.AssetCheckSpec:
-    return dg.AssetCheckSpec(
+    return inline_check(
         NAME,
-        asset=dg.AssetKey(asset_key),
+        asset_key,
+        partitions,
         blocking=True,
-        partitions_def=partitions,
         description=(
             "The tuned model's loss on held-out rows is finite and below the base model's. "
             "Without it nothing is registered."

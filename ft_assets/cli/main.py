@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -18,6 +18,9 @@ from ft_assets.config.launchpad import BLOCK_OF_ASSET
 from resources.errors import UserError
 from resources.home import CHECKOUT
 from resources.sources import redact
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 DEMO = "demo"
 DEMO_DROP = "drop-1"
@@ -131,24 +134,15 @@ def _run(
     force: bool,
     as_json: bool,
 ) -> None:
-    from ft_assets.automation.partitions import newest_drop
     from ft_assets.cli.bars import bars
     from ft_assets.cli.report import report_of, report_text
-    from ft_assets.definitions import default_resources
-    from ft_assets.running import RunRequest, open_instance
+    from ft_assets.running import RunRequest
     from ft_assets.running import run as run_pipeline
 
-    with stdout_is_for_results(), open_instance() as instance:
-        if pipeline.spec.partitioned and partition is None:
-            partition = newest_drop(pipeline, default_resources()["sources"], instance)
-        if partition is not None and not pipeline.spec.partitioned:
-            raise UserError(
-                f"--partition {partition}: the pipeline {pipeline.spec.name} has no drops (its "
-                "dataset.uri holds no {partition}): leave the option out"
-            )
+    with stdout_is_for_results(), _instance() as instance:
         request = RunRequest(
             pipeline=pipeline,
-            partition=partition,
+            partition=_drop(pipeline, partition, instance),
             select=[name.strip() for name in select.split(",") if name.strip()],
             settings=_parse_settings(settings),
             force=force,
@@ -159,6 +153,27 @@ def _run(
     if not outcome.success:
         fail("\n".join(outcome.failures) or "the run failed", as_json=as_json, **result)
     show(result, lambda console: report_text(console, result), as_json=as_json)
+
+
+def _instance() -> DagsterInstance:
+    from ft_assets.running import open_instance
+
+    return open_instance()
+
+
+def _drop(pipeline: Pipeline, partition: str | None, instance: DagsterInstance) -> str | None:
+    """The data drop that is meant: the newest one where none is named."""
+    from ft_assets.automation.partitions import newest_drop
+    from ft_assets.definitions import default_resources
+
+    if pipeline.spec.partitioned and partition is None:
+        return newest_drop(pipeline, default_resources()["sources"], instance)
+    if partition is not None and not pipeline.spec.partitioned:
+        raise UserError(
+            f"--partition {partition}: the pipeline {pipeline.spec.name} has no drops (its "
+            "dataset.uri holds no {partition}): leave the option out"
+        )
+    return partition
 
 
 def _pipeline(name: str) -> Pipeline:
@@ -206,6 +221,27 @@ def _takes_text(setting: str) -> bool:
         if owner == block and parameter in part.model_fields
     ]
     return any(annotation in (str, str | None) for annotation in annotations)
+
+
+@main.group()
+def data() -> None:
+    """Look at the rows as the model will see them."""
+
+
+@data.command("preview")
+@click.argument("pipeline")
+@click.option("--partition", help="The data drop; the newest one when not given.")
+@click.option("--row", default=1, show_default=True, help="Training row, counted from 1.")
+@json_option
+@command
+def data_preview(*, pipeline: str, partition: str | None, row: int, as_json: bool) -> None:
+    """Show a training row as tokens, those that are trained on in green."""
+    from ft_assets.cli.data import preview
+
+    chosen = _pipeline(pipeline)
+    with stdout_is_for_results(), _instance() as instance:
+        partition = _drop(chosen, partition, instance)
+    preview(chosen, partition, row, as_json=as_json)
 
 
 @main.group()

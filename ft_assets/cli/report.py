@@ -24,7 +24,13 @@ def report_of(request: RunRequest, outcome: RunOutcome) -> dict[str, Any]:
     store: ArtifactStore = default_resources()["store"]
     artifacts = {
         asset: store.find([name, asset], request.partition)
-        for asset in ("raw_dataset", "split_dataset", "finetuned_model", "eval_report")
+        for asset in (
+            "raw_dataset",
+            "split_dataset",
+            "token_report",
+            "finetuned_model",
+            "eval_report",
+        )
         if asset in outcome.materialized
     }
     result: dict[str, Any] = {
@@ -35,11 +41,13 @@ def report_of(request: RunRequest, outcome: RunOutcome) -> dict[str, Any]:
         "made": [a for a, m in outcome.materialized.items() if not m.get("up_to_date")],
         "up_to_date": [a for a, m in outcome.materialized.items() if m.get("up_to_date")],
         "checks": dict(outcome.checks),
+        "warnings": list(outcome.warnings),
         "work_seconds": {a: m.get("work_seconds") for a, m in outcome.materialized.items()},
     }
     parts = {
         "raw_dataset": _data,
         "split_dataset": _split,
+        "token_report": _tokens,
         "finetuned_model": _model,
         "eval_report": _evaluation,
     }
@@ -72,6 +80,18 @@ def _split(artifact: Artifact) -> dict[str, Any]:
         "split_dropped": dict(report["dropped"]),
         "train_path": str(artifact.file("train.jsonl")),
         "eval_path": str(artifact.file("held_out.jsonl")),
+    }
+
+
+def _tokens(artifact: Artifact) -> dict[str, Any]:
+    report: Any = artifact.manifest.metadata["report"]
+    return {
+        "rows_too_long": report["rows_too_long"],
+        "rows_untrained": report["rows_untrained"],
+        "tokens_per_epoch": report["tokens"],
+        "trained_tokens_per_epoch": report["trained_tokens"],
+        "steps": report["steps"],
+        "preview_path": str(artifact.file("preview.html")),
     }
 
 
@@ -154,6 +174,8 @@ def report_text(console: Console, result: dict[str, Any]) -> None:
         table.add_row(
             "up to date", f"{', '.join(result['up_to_date'])} (--force does the work again)"
         )
+    for warning in result["warnings"]:
+        table.add_row("warning", warning)
     table.add_row("run", result["run_id"])
     console.print(table)
     console.print("See it in Dagster's UI: make ui, then http://127.0.0.1:3000")

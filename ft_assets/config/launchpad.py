@@ -26,6 +26,7 @@ from resources.errors import UserError
 BLOCK_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
     "raw_dataset": ("dataset", SourceConfig),
     "split_dataset": ("dataset", SplitConfig),
+    "token_report": ("training", Block),  # shown where it is set: at finetuned_model
     "finetuned_model": ("training", TrainingConfig),
     "eval_report": ("evaluation", EvaluationConfig),
     "registered_version": ("registry", RegistryConfig),

@@ -48,7 +48,8 @@ class PipelineSpec(Block):
 
     @model_validator(mode="after")
     def _something_is_measured(self) -> PipelineSpec:
-        if self.dataset.split >= 1.0 and not self.evaluation.tasks:
+        nothing_held_out = self.dataset.split >= 1.0 and self.dataset.eval_uri is None
+        if nothing_held_out and not self.evaluation.tasks:
             raise ValueError(
                 "dataset.split: 1.0 holds nothing out and evaluation.tasks is empty, so that "
                 "nothing would be measured: lower the split or name a task"

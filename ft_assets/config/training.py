@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from pydantic import field_validator, model_validator
 
 from ft_assets.config.block import Block, parameter
+from ft_assets.config.roles import ROLES
 from ft_assets.config.secret import is_secret_name, is_secret_value, secret_error
 
 _ENV_NAME = re.compile(r"[A-Za-z_]\w*")
@@ -145,6 +146,19 @@ class TrainingConfig(Block):
         "Chat template for a base model that has none: a name (chatml) or Jinja text. A base model "
         "that has one keeps its own.",
     )
+    roles_to_train: list[str] = parameter(
+        ["assistant"],
+        "Roles whose turns are trained on (axolotl's name). A turn's own train flag goes before "
+        "it.",
+    )
+    train_on_inputs: bool = parameter(
+        False, "Train on the turns of all roles (axolotl's name); their headers are never trained."
+    )
+    train_on_eos: Literal["turn", "all", "last", "none"] = parameter(
+        "turn",
+        "Which tokens that end a turn are trained on: those of trained turns, of all turns, of the "
+        "last turn of a row, or none.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = parameter(
         "auto",
         "Arithmetic of the cpu backend: bf16 (autocast over fp32 weights), fp32, or auto: bf16 on "
@@ -168,6 +182,14 @@ class TrainingConfig(Block):
                 "variable's name here"
             )
         return name
+
+    @field_validator("roles_to_train")
+    @classmethod
+    def _known_roles(cls, roles: list[str]) -> list[str]:
+        unknown = [role for role in roles if role not in ROLES]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no role: there are {', '.join(ROLES)}")
+        return roles
 
     @field_validator("env", mode="before")
     @classmethod

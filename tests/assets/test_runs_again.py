@@ -15,7 +15,14 @@ from ft_assets.pipeline import pipeline_definitions
 from resources.registry import EmbeddedRegistry
 from tests.support.tiny_pipeline import NAME
 
-ASSETS = ["raw_dataset", "split_dataset", "finetuned_model", "eval_report", "registered_version"]
+ASSETS = [
+    "raw_dataset",
+    "split_dataset",
+    "token_report",
+    "finetuned_model",
+    "eval_report",
+    "registered_version",
+]
 
 
 def test_nothing_is_made_again_when_nothing_has_changed(trained, trained_once, ft):
@@ -93,7 +100,7 @@ def test_changed_data_makes_what_was_made_from_it_stale(trained_once, ft):
     assert _stale(trained_once) == {"split_dataset"}
 
     assert ft(trained_once, *select, "split_dataset").json["made"] == ["split_dataset"]
-    assert _stale(trained_once) == {"finetuned_model", "eval_report"}
+    assert _stale(trained_once) == {"token_report", "finetuned_model", "eval_report"}
 
 
 def test_data_put_back_is_the_old_data_version_and_trains_nothing(trained_once, ft):

@@ -15,11 +15,19 @@ from safetensors.numpy import load_file
 from resources.registry import EmbeddedRegistry
 from tests.support.tiny_pipeline import ROWS
 
-ASSETS = ("raw_dataset", "split_dataset", "finetuned_model", "eval_report", "registered_version")
+ASSETS = (
+    "raw_dataset",
+    "split_dataset",
+    "token_report",
+    "finetuned_model",
+    "eval_report",
+    "registered_version",
+)
 UPSTREAM = {
     "raw_dataset": [],
     "split_dataset": ["raw_dataset"],
-    "finetuned_model": ["split_dataset"],
+    "token_report": ["split_dataset"],
+    "finetuned_model": ["split_dataset"],  # the token report stands before it and is not read
     "eval_report": ["split_dataset", "finetuned_model"],
     "registered_version": ["finetuned_model", "eval_report"],
 }
@@ -53,7 +61,18 @@ def test_the_result_on_stdout_is_one_json_object_about_all_of_it(trained):
     assert result["success"]
     assert result["made"] == list(ASSETS)
     assert result["up_to_date"] == []
-    assert result["checks"] == {"beats_base": True}
+    assert result["checks"] == {
+        "rows_valid": True,
+        "no_secrets": True,
+        "no_leak": True,
+        "no_contamination": True,
+        "enough_rows": False,
+        "trained_tokens": True,
+        "like_the_drop_before": True,
+        "beats_base": True,
+    }
+    (warning,) = result["warnings"]
+    assert warning.startswith("check enough_rows: ")
     assert result["rows_read"] == result["rows_kept"] == ROWS
     assert result["train_rows"] + result["eval_rows"] == ROWS
     assert result["tuned_loss"] < result["base_loss"]
@@ -160,6 +179,7 @@ def test_the_blocking_check_passed_and_says_why(trained, instance):
         for entry in instance.all_logs(trained.result["run_id"])
         if entry.dagster_event is not None
         and entry.dagster_event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        and entry.step_key == "tiny__eval_report"
     ]
     assert evaluation.check_name == "beats_base"
     assert evaluation.asset_key == dg.AssetKey(["tiny", "eval_report"])

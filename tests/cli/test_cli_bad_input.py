@@ -254,7 +254,8 @@ def test_a_batch_that_is_larger_than_the_training_set(refused):
     message = refused(
         "--set", "training.effective_batch_size=4096", leaves=("raw_dataset", "split_dataset")
     )
-    assert message.startswith("training.effective_batch_size (4096) is larger than the training")
+    assert message.startswith("check enough_rows: 31 training rows are fewer than")
+    assert "training.effective_batch_size (4096)" in message
 
 
 # --- the machine

@@ -83,7 +83,7 @@ def test_on_a_terminal_bars_are_drawn_while_steps_run(tiny):
     drawn = _all_of(terminal)
     assert process.wait() == 0
     assert "━" * 30 in drawn
-    assert re.search(r"raw_dataset.*start", drawn), "while it runs"
+    assert drawn.count("raw_dataset") > 1, "while it runs"
     assert re.search(r"raw_dataset.*done", drawn), "and at its end"
 
 

@@ -1,0 +1,223 @@
+"""``token_report``: what the model will see of the training rows, before a GPU is asked for."""
+
+# Without postponed annotations: Dagster reads those of the asset's function.
+
+import shutil
+from typing import Any
+
+import dagster as dg
+
+from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.charts import bar_chart, sparkline_markdown
+from ft_assets.checks import drift as drift_check
+from ft_assets.checks import trained_tokens
+from ft_assets.config import Pipeline
+from ft_assets.lineage import SHORT, table
+from ft_assets.provenance.digest import value_digest
+from ft_assets.training.base_model import BaseModelRef, locate
+from ft_assets.training.drift import Drift, TokenShape, compare
+from ft_assets.training.plan import mask_policy
+from ft_assets.training.token_report import TokenReport
+from ft_assets.training.token_worker import PREVIEW_FILE, REPORT_FILE, TokenPlan
+from resources.home import Home
+from resources.launcher.process import ProcessLauncher
+from resources.sources.partitions import natural_order
+from resources.store import Artifact, ArtifactStore
+
+NAME = "token_report"
+CODE_VERSION = "2"
+CHART_FILE = "lengths.svg"
+_LOOKED_BACK = 100
+"""Drops among which the one before is looked for: some may never have been made."""
+
+
+def token_report(
+    pipeline: Pipeline, partitions: dg.PartitionsDefinition[str] | None
+) -> dg.AssetsDefinition:
+    """The asset ``[pipeline, token_report]``, with the check that guards training."""
+    key = [pipeline.spec.name, NAME]
+
+    @pipeline_asset(
+        pipeline,
+        NAME,
+        after=["split_dataset"],
+        kinds={"huggingface"},
+        code_version=CODE_VERSION,
+        description=(
+            "The training rows as the base model's tokens: lengths, what is trained on, what is "
+            "left out or cut, and optimizer steps; a preview colours the tokens that are trained "
+            "on. Needs the tokenizer and no GPU."
+        ),
+        partitions=partitions,
+        check_specs=[
+            trained_tokens.check_spec(key, partitions),
+            drift_check.check_spec(key, partitions),
+        ],
+    )
+    def asset(
+        context: dg.AssetExecutionContext,
+        store: ArtifactStore,
+        home: Home,
+        launcher: ProcessLauncher,
+    ) -> Materialized:
+        with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
+            split = this.open(store, "split_dataset")
+            plan = _plan(this, split, home)
+            fingerprint = _fingerprint(plan, split)
+            existing = store.find(this.key, this.partition)
+            if existing is not None and existing.manifest.metadata["fingerprint"] == fingerprint:
+                context.log.info(f"Up to date: fingerprint {fingerprint[:SHORT]}")
+                return _result(this, existing, split, up_to_date=True)
+            artifact = _make(
+                this, store, split, plan, fingerprint=fingerprint, home=home, launcher=launcher
+            )
+            return _result(this, artifact, split, up_to_date=False)
+
+    return asset
+
+
+def locate_base_model(this: Step, home: Home) -> BaseModelRef:
+    """The base model of the effective specification, found but not loaded."""
+    training = this.spec.training
+    return locate(
+        training.base_model,
+        folder=this.pipeline.folder,
+        models=home.models,
+        chat_template=training.chat_template,
+        hf_token_env=training.hf_token_env,
+    )
+
+
+def _plan(this: Step, split: Artifact, home: Home) -> TokenPlan:
+    training = this.spec.training
+    return TokenPlan(
+        title=f"{this.spec.name}: what the model sees",
+        base_model=locate_base_model(this, home),
+        models_dir=str(home.models),
+        train_file=str(split.file("train.jsonl")),
+        mask=mask_policy(training),
+        max_seq_len=training.max_seq_len,
+        effective_batch_size=training.effective_batch_size,
+        num_epochs=training.num_epochs,
+    )
+
+
+def _fingerprint(plan: TokenPlan, split: Artifact) -> str:
+    report: Any = split.manifest.metadata["report"]
+    here = {"train_file", "models_dir", "base_model"}
+    return value_digest(
+        {
+            "code": CODE_VERSION,
+            "plan": plan.model_dump(mode="json", exclude=here),
+            "base_model": plan.base_model.digest,
+            "data": report["train_digest"],
+        }
+    )
+
+
+def _make(
+    this: Step,
+    store: ArtifactStore,
+    split: Artifact,
+    plan: TokenPlan,
+    *,
+    fingerprint: str,
+    home: Home,
+    launcher: ProcessLauncher,
+) -> Artifact:
+    folder = home.runs / f"{this.run_folder_prefix}-{fingerprint[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    plan_file = folder / "plan.json"
+    plan_file.write_text(plan.model_dump_json(indent=1))
+    this.work_seconds.append(
+        launcher.run(
+            this.context,
+            module="ft_assets.training.token_worker",
+            plan=plan_file,
+            on_progress=this.report,
+        )
+    )
+    report = TokenReport.model_validate_json((folder / REPORT_FILE).read_text())
+    drift = _drift(this, store, plan, report)
+    metadata = {
+        "fingerprint": fingerprint,
+        "tokens_of": _tokens_of(plan),
+        "report": report.model_dump(mode="json"),
+        "drift": drift.model_dump(mode="json") if drift is not None else None,
+    }
+    with this.publish(store, [split], **metadata) as draft:
+        for name in (REPORT_FILE, PREVIEW_FILE):
+            shutil.copyfile(folder / name, draft.path / name)
+        (draft.path / CHART_FILE).write_text(
+            bar_chart(
+                report.histogram,
+                title=f"{this.spec.name}: length of the training rows",
+                x="tokens per row",
+                y="rows",
+            )
+        )
+    shutil.rmtree(folder)
+    assert draft.artifact is not None
+    return draft.artifact
+
+
+def _tokens_of(plan: TokenPlan) -> str:
+    """What must be the same for two drops to be compared: the tokenizer and the longest row."""
+    return value_digest([plan.base_model.digest, plan.max_seq_len])
+
+
+def _drift(this: Step, store: ArtifactStore, plan: TokenPlan, report: TokenReport) -> Drift | None:
+    """How far this drop is from the one before it; None where there is none to compare with."""
+    if this.partition is None:
+        return None
+    drops = this.context.instance.get_dynamic_partitions(f"{this.spec.name}_drops")
+    here, tokens_of = natural_order(this.partition), _tokens_of(plan)
+    earlier = sorted((d for d in drops if natural_order(d) < here), key=natural_order)
+    for drop in reversed(earlier[-_LOOKED_BACK:]):
+        artifact = store.find(this.key, drop)
+        if artifact is None:
+            continue
+        before: Any = artifact.manifest.metadata
+        if before.get("tokens_of") == tokens_of:
+            shape = TokenShape.model_validate(before["report"]["shape"])
+            return compare(shape, report.shape, drop)
+    return None
+
+
+def _result(this: Step, artifact: Artifact, split: Artifact, *, up_to_date: bool) -> Materialized:
+    """From the manifest alone, so that a reused report shows and decides the same."""
+    manifest: Any = artifact.manifest.metadata
+    report = TokenReport.model_validate(manifest["report"])
+    drift = manifest["drift"]
+    return this.result(
+        artifact,
+        [split],
+        {
+            "dagster/row_count": report.rows,
+            "rows_by_length": dg.MetadataValue.md(
+                sparkline_markdown([count for _, count in report.histogram], "rows by length")
+            ),
+            "tokens": report.tokens,
+            "trained_tokens": report.trained_tokens,
+            "trained_share": round(report.trained_share, 4),
+            "rows_too_long": report.rows_too_long,
+            "rows_untrained": report.rows_untrained,
+            "rows_cut": report.rows_cut,
+            "steps_per_epoch": report.steps_per_epoch,
+            "steps": report.steps,
+            "lengths": table(
+                [
+                    {"tokens per row": name, "all": value, "trained": report.trained_lengths[name]}
+                    for name, value in report.lengths.items()
+                ]
+            ),
+            "length_chart": dg.PathMetadataValue(f"{artifact.uri}/{CHART_FILE}"),
+            "preview": dg.PathMetadataValue(f"{artifact.uri}/{PREVIEW_FILE}"),
+            "fingerprint": str(manifest["fingerprint"])[:SHORT],
+        },
+        up_to_date=up_to_date,
+        check_results=[
+            trained_tokens.check_result(this.key, report),
+            drift_check.check_result(this.key, Drift.model_validate(drift) if drift else None),
+        ],
+    )
