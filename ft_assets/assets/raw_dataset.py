@@ -46,7 +46,7 @@ def raw_dataset(
         code_version=CODE_VERSION,
         description=(
             "The rows of the dataset as they came from the source: every one validated and "
-            "written as chat messages. Its data version is the digest of the rows."
+            "written in one form, whatever its format. Its data version is the digest of the rows."
         ),
         partitions=partitions,
         retry_policy=_SOURCE_DOWN,
@@ -194,7 +194,7 @@ def _metadata(rows: _Ingested, eval_rows: _Ingested | None) -> dict[str, Any]:
         "rows_read": report.rows_read,
         "rows_dropped": sum(report.dropped.values()),
         "dropped": table([{"reason": why, "rows": n} for why, n in report.dropped.items()]),
-        "sensitive": table([{"rule": rule, "finds": n} for rule, n in report.sensitive.items()]),
+        **_finds(report),
         "schema": table(
             [
                 {"key": key, "rows": seen.rows, "types": ", ".join(seen.types)}
@@ -209,6 +209,12 @@ def _metadata(rows: _Ingested, eval_rows: _Ingested | None) -> dict[str, Any]:
         ),
         "sample": _sample(report),
     }
+
+
+def _finds(report: IngestReport) -> dict[str, Any]:
+    """What the scan for secrets found; nothing where it found none."""
+    rows = [{"rule": rule, "finds": count} for rule, count in report.sensitive.items()]
+    return {"sensitive": table(rows)} if rows else {}
 
 
 def _sample(report: IngestReport) -> dg.TableMetadataValue:
