@@ -86,10 +86,18 @@ def _ours(model: Path, rows: Path, steps: int) -> float:
 
     from ft_assets.training.cpu.tokens import TokenFile, tokenize
     from ft_assets.training.cpu.trainer import RowTrainer
+    from ft_assets.training.mask import ASSISTANT_TURNS
 
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = AutoTokenizer.from_pretrained(model)
-        tokenize(rows, Path(folder) / "tokens", tokenizer, 512, lambda *_, **__: None)
+        tokenize(
+            rows,
+            Path(folder) / "tokens",
+            tokenizer,
+            512,
+            ASSISTANT_TURNS,
+            report=lambda *_, **__: None,
+        )
         trainer = RowTrainer(
             model=AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
             args=TrainingArguments(
