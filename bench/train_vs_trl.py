@@ -35,7 +35,7 @@ SEED = 42
 
 
 def _arguments(folder: str) -> dict[str, object]:
-    from ft_assets.training.cpu.machine import precision
+    from ft_assets.training.in_process.machine import precision
 
     return {
         "output_dir": folder,
@@ -84,8 +84,8 @@ def _rate(taken: list[tuple[int, float]]) -> float:
 def _ours(model: Path, rows: Path, steps: int) -> float:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
-    from ft_assets.training.cpu.tokens import TokenFile, tokenize
-    from ft_assets.training.cpu.trainer import RowTrainer
+    from ft_assets.training.in_process.tokens import TokenFile, tokenize
+    from ft_assets.training.in_process.trainer import RowTrainer
     from ft_assets.training.mask import ASSISTANT_TURNS
 
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +215,7 @@ def main() -> None:
         side, model, rows, steps, threads = given.side
         print(measure(side, Path(model), Path(rows), int(steps), int(threads)))
         return
-    from ft_assets.training.cpu.machine import free_cores, precision
+    from ft_assets.training.in_process.machine import free_cores, precision
 
     threads = given.threads or free_cores()
     with tempfile.TemporaryDirectory() as scratch:

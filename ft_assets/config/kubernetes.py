@@ -56,6 +56,15 @@ class KubernetesConfig(Block):
         seed=("phase_02_train_opt_memory", "training_resource_memory_per_worker"),
         pattern=_QUANTITY,
     )
+    gpu_memory: str = parameter(
+        "80Gi",
+        "Memory of one GPU, as a Kubernetes quantity; what `ft plan` and the check before training "
+        "compare their estimate with.",
+        pattern=_QUANTITY,
+    )
+    gpu_hour_price: float = parameter(
+        0.0, "Price of one GPU for one hour, in your currency, for `ft plan`; 0: not known.", ge=0.0
+    )
     labels: dict[str, str] = parameter(
         {}, "Labels of the pod.", seed=("phase_02_train_opt_labels", "training_metadata_labels")
     )

@@ -13,16 +13,26 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ft_assets.config.kubernetes import KubernetesConfig
+from ft_assets.config.roles import ROLES
 from ft_assets.config.training import TrainingConfig
 from ft_assets.provenance.digest import value_digest
+from ft_assets.training.arguments import in_process, instructlab, mini_trainer
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
 from resources.errors import UserError
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Raise it when the same plan would train another model."""
 
-Backend = Literal["instructlab-training", "cpu"]
+Algorithm = Literal["sft", "osft", "lora_sft"]
+Backend = Literal["instructlab-training", "mini-trainer", "peft", "cpu"]
+
+_ON_GPU: dict[str, Backend] = {
+    "sft": "instructlab-training",
+    "osft": "mini-trainer",
+    "lora_sft": "peft",
+}
+"""The backend of each algorithm where there is an NVIDIA GPU."""
 
 
 class TrainPlan(BaseModel):
@@ -30,18 +40,22 @@ class TrainPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    algorithm: Literal["sft"]
+    algorithm: Algorithm
     backend: Backend
     base_model: BaseModelRef
     models_dir: str
     """Where prepared base models are kept."""
     train_file: str
     """The training side of the split: a row file."""
+    held_out_file: str | None
+    """The held-out side, for a loss while training; None where there is none."""
     parameters: dict[str, Any]
     """Arguments of training_hub's function beside model_path, data_path and ckpt_output_dir."""
     mask: MaskPolicy
     """Which turns are trained on."""
     env: dict[str, str]
+    checkpoint_choice: Literal["last", "best"]
+    on_unhealthy: Literal["stop", "warn"]
     fingerprint: str
 
 
@@ -52,6 +66,7 @@ def make_plan(
     base_model: BaseModelRef,
     models_dir: Path,
     train_file: Path,
+    held_out_file: Path | None = None,
     data_digest: str,
     train_rows: int,
     attempt: int = 0,
@@ -64,6 +79,7 @@ def make_plan(
         base_model: the base model, located.
         models_dir: where prepared base models are kept.
         train_file: the training rows.
+        held_out_file: the held-out rows, where there are any.
         data_digest: digest of the training rows; part of the fingerprint.
         train_rows: how many there are.
         attempt: 0, or the number of a forced repetition.
@@ -78,19 +94,26 @@ def make_plan(
             f"training.effective_batch_size ({config.effective_batch_size}) is larger than the "
             f"training set ({train_rows} rows): lower it or bring more rows"
         )
-    parameters = (
-        _instructlab(config, kubernetes) if backend == "instructlab-training" else _cpu(config)
-    )
+    parameters = backend_arguments(config, kubernetes, backend)
+    _batch_fits_the_world(config, parameters)
+    if config.validation_steps and held_out_file is None:
+        raise UserError(
+            f"training.validation_steps ({config.validation_steps}) measures held-out rows and "
+            "nothing is held out: lower dataset.split, name an eval_uri, or set 0"
+        )
     mask = mask_policy(config)
     fingerprint = value_digest(
         {
             "code": CODE_VERSION,
+            "algorithm": config.algorithm,
             "backend": backend,
             "base_model": base_model.digest,
             "data": data_digest,
             "parameters": parameters,
             "mask": mask.model_dump(mode="json"),
             "env": config.env,
+            "checkpoint_choice": config.checkpoint_choice,
+            "on_unhealthy": config.on_unhealthy,
             "attempt": attempt,
         }
     )
@@ -100,17 +123,47 @@ def make_plan(
         base_model=base_model,
         models_dir=str(models_dir),
         train_file=str(train_file),
+        held_out_file=None if held_out_file is None else str(held_out_file),
         parameters=parameters,
         mask=mask,
         env=config.env,
+        checkpoint_choice=config.checkpoint_choice,
+        on_unhealthy=config.on_unhealthy,
         fingerprint=fingerprint,
     )
 
 
+def backend_arguments(
+    config: TrainingConfig, kubernetes: KubernetesConfig, backend: Backend
+) -> dict[str, Any]:
+    """What training_hub's function receives of the block, beside the paths.
+
+    Raises:
+        UserError: the backend cannot honour a parameter.
+    """
+    if backend == "instructlab-training":
+        return instructlab.arguments(config, kubernetes)
+    if backend == "mini-trainer":
+        return mini_trainer.arguments(config, kubernetes)
+    return in_process.arguments(config, backend)
+
+
+def _batch_fits_the_world(config: TrainingConfig, parameters: dict[str, Any]) -> None:
+    processes = int(parameters.get("nproc_per_node", 1)) * int(parameters.get("nnodes", 1))
+    if config.effective_batch_size < processes:
+        raise UserError(
+            f"training.effective_batch_size ({config.effective_batch_size}) is below the number "
+            f"of training processes ({processes}), each of which needs a row: raise it"
+        )
+
+
 def mask_policy(config: TrainingConfig) -> MaskPolicy:
     """Which turns are trained on."""
+    roles = config.roles_to_train
+    if config.unmask_messages:
+        roles = [role for role in ROLES if role != "system"]
     return MaskPolicy(
-        roles_to_train=tuple(config.roles_to_train),
+        roles_to_train=tuple(roles),
         train_on_inputs=config.train_on_inputs,
         train_on_eos=config.train_on_eos,
     )
@@ -133,13 +186,27 @@ def choose_backend(config: TrainingConfig) -> Backend:
     """The backend that will train here.
 
     Raises:
-        UserError: a GPU backend is named on a machine without a GPU.
+        UserError: the backend that is named trains another algorithm, needs a GPU that this
+            machine does not have, or does not work.
     """
+    on_gpu = _ON_GPU[config.algorithm]
     if config.backend == "auto":
-        return "instructlab-training" if has_nvidia_gpu() else "cpu"
-    if config.backend == "instructlab-training" and not has_nvidia_gpu():
+        return on_gpu if has_nvidia_gpu() else "cpu"
+    if config.backend == "unsloth":
         raise UserError(
-            "training.backend: instructlab-training needs an NVIDIA GPU and this machine has none: "
+            "training.backend: unsloth: training-hub 0.11 hands it an argument that trl 1.16 no "
+            "longer has, and it would train on the prompts too: set peft"
+        )
+    if config.backend == "cpu":
+        return "cpu"
+    if config.backend != on_gpu:
+        raise UserError(
+            f"training.backend: {config.backend} does not train {config.algorithm}: set {on_gpu}, "
+            "cpu or auto"
+        )
+    if not has_nvidia_gpu():
+        raise UserError(
+            f"training.backend: {config.backend} needs an NVIDIA GPU and this machine has none: "
             "run on one that has, or set cpu"
         )
     return config.backend
@@ -150,79 +217,3 @@ def has_nvidia_gpu() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     return any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _common(config: TrainingConfig) -> dict[str, Any]:
-    return {
-        "num_epochs": config.num_epochs,
-        "effective_batch_size": config.effective_batch_size,
-        "learning_rate": config.learning_rate,
-        "max_seq_len": config.max_seq_len,
-        "max_tokens_per_gpu": config.max_tokens_per_gpu,
-        "warmup_steps": config.warmup_steps,
-        "checkpoint_at_epoch": config.checkpoint_at_epoch,
-        "save_samples": config.save_samples,
-        "accelerate_full_state_at_epoch": config.save_full_state,
-    }
-
-
-def _cpu(config: TrainingConfig) -> dict[str, Any]:
-    """Arguments of our own backend, which takes every name of the SFT table but the GPU's."""
-    if config.use_liger:
-        raise _refused(
-            "use_liger", config.use_liger, "cpu", "Liger's kernels run on GPUs: set false"
-        )
-    if config.fsdp_sharding_strategy is not None:
-        raise _refused(
-            "fsdp_sharding_strategy",
-            config.fsdp_sharding_strategy,
-            "cpu",
-            "one process has nothing to shard: leave it out",
-        )
-    return {
-        **_common(config),
-        "seed": config.seed,
-        "lr_scheduler": config.lr_scheduler,
-        "precision": config.precision,
-        "threads": config.threads,
-    }
-
-
-def _instructlab(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[str, Any]:
-    """Arguments of instructlab-training 0.16, under the names that it really reads."""
-    backend = "instructlab-training"
-    if config.lr_scheduler != "cosine":
-        raise _refused(
-            "lr_scheduler", config.lr_scheduler, backend, "it always uses cosine: set cosine"
-        )
-    if config.precision == "fp32":
-        raise _refused("precision", config.precision, backend, "it trains in bf16: set auto")
-    if config.threads:
-        raise _refused("threads", config.threads, backend, "it is for the cpu backend: set 0")
-    if not config.checkpoint_at_epoch and not config.save_samples:
-        raise UserError(
-            "training.checkpoint_at_epoch is false and save_samples is 0: instructlab-training "
-            "would write no model at all: set one of them"
-        )
-    gpus = kubernetes.gpus_per_worker
-    processes = gpus if kubernetes.procs_per_worker == "auto" else int(kubernetes.procs_per_worker)
-    if processes > gpus or gpus < 1:
-        raise UserError(
-            f"kubernetes.procs_per_worker ({kubernetes.procs_per_worker}) and gpus_per_worker "
-            f"({gpus}) do not fit {backend}: it needs a GPU for each process"
-        )
-    parameters: dict[str, Any] = {
-        **_common(config),
-        "process_data": False,  # the worker has made tokens and masks of the rows
-        "random_seed": config.seed,  # the argument `seed` is ignored there
-        "use_liger": config.use_liger,
-        "nproc_per_node": processes,
-        "nnodes": 1,
-    }
-    if config.fsdp_sharding_strategy is not None:
-        parameters["fsdp_sharding_strategy"] = config.fsdp_sharding_strategy
-    return parameters
-
-
-def _refused(name: str, value: object, backend: str, why: str) -> UserError:
-    return UserError(f"training.{name}: {value} cannot be honoured by the {backend} backend: {why}")

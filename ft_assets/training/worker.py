@@ -27,10 +27,12 @@ def train(plan_file: Path, report: Reporter) -> None:
     base = prepare(plan.base_model, Path(plan.models_dir))
     report("base model", 1, 1)
 
-    if plan.backend == "cpu":
-        from ft_assets.training.cpu.backend import train_on_cpu as run
-    else:
+    if plan.backend == "instructlab-training":
         from ft_assets.training.instructlab import train_with_instructlab as run
+    elif plan.backend == "mini-trainer":
+        from ft_assets.training.mini_trainer import train_with_mini_trainer as run
+    else:
+        from ft_assets.training.in_process.backend import train_in_process as run
     run(plan, base, run_dir, report).save(run_dir)
 
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from ft_assets.training.chat import render_chat
-from ft_assets.training.cpu.tokens import TokenFile, tokenize
+from ft_assets.training.in_process.tokens import TokenFile, tokenize
 from ft_assets.training.mask import ASSISTANT_TURNS
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError

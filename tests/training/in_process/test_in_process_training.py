@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ft_assets.training.cpu.callbacks import last_checkpoint
+from ft_assets.training.in_process.checkpoints import last_checkpoint
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.worker import train
 from resources.errors import UserError
@@ -208,7 +208,7 @@ def test_weights_that_are_not_finite_end_the_run_without_an_outcome(
 
 def test_a_run_that_diverges_in_its_last_step_is_refused_too(plan_file, monkeypatch):
     """No further loss would show it: the weights that were written do."""
-    from ft_assets.training.cpu import backend
+    from ft_assets.training.in_process import backend
 
     def diverged(model: Any, tokenizer: Any, folder: Path) -> Path:
         model.get_output_embeddings().weight.data[0, 0] = float("nan")
@@ -301,7 +301,7 @@ def test_there_is_a_whole_checkpoint_at_every_moment_once_there_was_one(plan_fil
     """The one before goes only when the new one is marked."""
     from transformers import TrainerCallback
 
-    from ft_assets.training.cpu.callbacks import CheckpointCallback
+    from ft_assets.training.in_process.checkpoints import CheckpointCallback
 
     plan = plan_file(**RESUMABLE)
     before_marking: list[bool] = []

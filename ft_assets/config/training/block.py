@@ -1,30 +1,60 @@
-"""The ``training`` block: what ``finetuned_model`` does."""
+"""The ``training`` block as a whole, with what all its parts are about: model, rows and batch."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import field_validator, model_validator
 
-from ft_assets.config.block import Block, parameter
-from ft_assets.config.roles import ROLES
+from ft_assets.config.block import parameter
 from ft_assets.config.secret import is_secret_name, is_secret_value, secret_error
+from ft_assets.config.training.checkpoints import CheckpointParameters
+from ft_assets.config.training.hardware import HardwareParameters
+from ft_assets.config.training.masking import MaskParameters
+from ft_assets.config.training.methods import LoraParameters, OsftParameters
+from ft_assets.config.training.optimizer import OptimizerParameters
+from ft_assets.config.training.watching import WatchingParameters
 
 _ENV_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-class TrainingConfig(Block):
+class TrainingConfig(
+    WatchingParameters,
+    HardwareParameters,
+    MaskParameters,
+    LoraParameters,
+    OsftParameters,
+    CheckpointParameters,
+    OptimizerParameters,
+):
     """What is trained, on what, and how. The defaults are those of the SFT pipeline."""
 
-    algorithm: Literal["sft"] = parameter(
-        "sft", "Training algorithm: sft (supervised fine-tuning).", seed=("training_algorithm",)
+    not_taken: ClassVar[dict[str, str]] = {
+        "adapter": "set algorithm: lora_sft, and load_in_4bit: true for QLoRA",
+        "val_set_size": "held-out rows come from the split: see dataset.split",
+        "sequence_len": "it is max_seq_len here",
+        "deepspeed": "no backend here trains with DeepSpeed: FSDP shards (fsdp_sharding_strategy)",
+        "fsdp_state_dict_type": "a standard checkpoint is always written: leave it out",
+        "is_pretraining": "rows with a text field are raw text and are recognised by themselves",
+        "block_size": "raw text is cut at max_seq_len",
+        "document_column_name": "rename the column with dataset.field_messages or in the data",
+    }
+
+    algorithm: Literal["sft", "osft", "lora_sft"] = parameter(
+        "sft",
+        "Training algorithm: sft (all weights), osft (all weights, in the directions that matter "
+        "least to what the model knows) or lora_sft (an adapter, merged into the model).",
+        seed=("training_algorithm",),
     )
-    backend: Literal["auto", "instructlab-training", "cpu"] = parameter(
-        "auto",
-        "What trains: instructlab-training (NVIDIA GPUs), cpu (transformers' Trainer in one "
-        "process), or auto: instructlab-training where there is a GPU, else cpu.",
-        seed=("training_backend",),
+    backend: Literal["auto", "instructlab-training", "mini-trainer", "peft", "unsloth", "cpu"] = (
+        parameter(
+            "auto",
+            "What trains: instructlab-training (sft on NVIDIA GPUs), mini-trainer (osft on NVIDIA "
+            "GPUs), peft (lora_sft on one NVIDIA GPU), cpu (all three, in one process), or auto: the "
+            "algorithm's own where there is a GPU, else cpu.",
+            seed=("training_backend",),
+        )
     )
     base_model: str = parameter(
         "Qwen/Qwen2.5-1.5B-Instruct",
@@ -80,25 +110,17 @@ class TrainingConfig(Block):
         seed=("phase_02_train_opt_max_seq_len", "training_max_seq_len"),
         gt=20,
     )
-    learning_rate: float = parameter(
-        5e-6,
-        "Peak learning rate of AdamW.",
-        seed=("phase_02_train_opt_learning_rate", "training_learning_rate"),
-        gt=0.0,
-        lt=1.0,
-    )
-    warmup_steps: int = parameter(
+    micro_batch_size: int = parameter(
         0,
-        "Optimizer steps over which the learning rate rises from 0 to its peak.",
-        seed=("phase_02_train_opt_lr_warmup", "training_lr_warmup_steps"),
+        "Rows that are processed at once at most (cpu and peft); 0 leaves it to "
+        "max_tokens_per_gpu.",
         ge=0,
     )
-    lr_scheduler: Literal[
-        "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt"
-    ] = parameter(
-        "cosine",
-        "How the learning rate moves after the warm-up. instructlab-training knows cosine only.",
-        seed=("phase_02_train_opt_lr_scheduler", "training_lr_scheduler"),
+    gradient_accumulation_steps: int = parameter(
+        0,
+        "Parts that an optimizer step is made of; effective_batch_size = micro_batch_size x "
+        "gradient_accumulation_steps x GPUs. 0 follows from the other two.",
+        ge=0,
     )
     seed: int = parameter(
         42,
@@ -107,71 +129,21 @@ class TrainingConfig(Block):
         ge=0,
         le=2**32 - 1,
     )
-    use_liger: bool = parameter(
-        False,
-        "Liger's fused kernels (NVIDIA GPUs).",
-        seed=("phase_02_train_opt_use_liger", "training_use_liger"),
-    )
-    checkpoint_at_epoch: bool = parameter(
-        True,
-        "Write a checkpoint after each epoch.",
-        seed=("phase_02_train_opt_save_epoch", "training_checkpoint_at_epoch"),
-    )
-    save_samples: int = parameter(
-        0,
-        "Also write a checkpoint each time this many rows have been seen; 0 does not. A multiple "
-        "of effective_batch_size.",
-        seed=("phase_02_train_opt_save_samples", "training_save_samples"),
-        ge=0,
-    )
-    save_full_state: bool = parameter(
-        False,
-        "Checkpoints also hold the optimizer, so that an interrupted run goes on where it was. "
-        "Three times the model's size on disk.",
-        seed=(
-            "phase_02_train_opt_save_full_state",
-            "training_accelerate_full_state_at_epoch",
-            "accelerate_full_state_at_epoch",
-        ),
-    )
-    fsdp_sharding_strategy: (
-        Literal["FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "NO_SHARD"] | None
-    ) = parameter(
-        None,
-        "How FSDP divides the model among GPUs; the backend's own default when not set.",
-        seed=("phase_02_train_opt_fsdp_sharding", "training_fsdp_sharding_strategy"),
-    )
-    chat_template: str | None = parameter(
-        None,
-        "Chat template for a base model that has none: a name (chatml) or Jinja text. A base model "
-        "that has one keeps its own.",
-    )
-    roles_to_train: list[str] = parameter(
-        ["assistant"],
-        "Roles whose turns are trained on (axolotl's name). A turn's own train flag goes before "
-        "it.",
-    )
-    train_on_inputs: bool = parameter(
-        False, "Train on the turns of all roles (axolotl's name); their headers are never trained."
-    )
-    train_on_eos: Literal["turn", "all", "last", "none"] = parameter(
-        "turn",
-        "Which tokens that end a turn are trained on: those of trained turns, of all turns, of the "
-        "last turn of a row, or none.",
-    )
-    precision: Literal["auto", "fp32", "bf16"] = parameter(
-        "auto",
-        "Arithmetic of the cpu backend: bf16 (autocast over fp32 weights), fp32, or auto: bf16 on "
-        "processors that compute in it, else fp32.",
-    )
-    threads: int = parameter(
-        0, "Threads of the cpu backend; 0 takes the cores that are free.", ge=0, le=1024
-    )
     env: dict[str, str] = parameter(
         {},
         "Environment variables of the training process, as a map; values may hold commas.",
         seed=("phase_02_train_opt_env_vars", "training_envs"),
     )
+    extra: dict[str, Any] = parameter(
+        {},
+        "Further arguments of the backend under its own names; one that it does not have, or that "
+        "a parameter here already is, is refused.",
+    )
+
+    @field_validator("algorithm", mode="before")
+    @classmethod
+    def _case_of_the_seeds(cls, name: Any) -> Any:
+        return name.lower() if isinstance(name, str) else name
 
     @field_validator("hf_token_env", mode="before")
     @classmethod
@@ -182,14 +154,6 @@ class TrainingConfig(Block):
                 "variable's name here"
             )
         return name
-
-    @field_validator("roles_to_train")
-    @classmethod
-    def _known_roles(cls, roles: list[str]) -> list[str]:
-        unknown = [role for role in roles if role not in ROLES]
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no role: there are {', '.join(ROLES)}")
-        return roles
 
     @field_validator("env", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from ft_assets.training.cpu.machine import decide, free_cores, precision
+from ft_assets.training.in_process.machine import decide, free_cores, precision
 from ft_assets.training.plan import TrainPlan
 
 
@@ -20,7 +20,7 @@ def plan(plan_file):
 
 def test_what_the_plan_names_is_taken(plan, tmp_path):
     decided = decide(plan(threads=3, precision="bf16"), tmp_path)
-    assert decided == {"threads": 3, "precision": "bf16"}
+    assert decided == {"device": "cpu", "threads": 3, "precision": "bf16"}
 
 
 def test_a_run_that_goes_on_keeps_what_it_began_with(plan, tmp_path):

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, TrainingArguments
 
-from ft_assets.training.cpu.tokens import Row
-from ft_assets.training.cpu.trainer import RowTrainer, isolates_rows, loss_sum, parts
+from ft_assets.training.in_process.tokens import Row
+from ft_assets.training.in_process.trainer import RowTrainer, isolates_rows, loss_sum, parts
 
 VOCABULARY = 400
 

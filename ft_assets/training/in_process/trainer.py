@@ -21,15 +21,23 @@ import torch
 from torch.nn import functional
 from transformers import Trainer
 
-from ft_assets.training.cpu.tokens import Row
+from ft_assets.training.in_process.tokens import Row
 
 
 class RowTrainer(Trainer):
     """A Trainer whose batch is a list of rows of different length."""
 
-    def __init__(self, *args: Any, max_tokens: int, packed: bool, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        max_tokens: int,
+        packed: bool,
+        max_rows: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, data_collator=collate, **kwargs)
         self.max_tokens = max_tokens if packed else 1
+        self.max_rows = max_rows
         self.last_loss = float("nan")
         """Mean loss per trained token of the last batch, in nats."""
         self.tokens_seen = 0
@@ -45,8 +53,8 @@ class RowTrainer(Trainer):
         model.train()
         rows: list[Row] = inputs["rows"]
         trained = sum(int(row.trained.sum()) for row in rows)
-        loss = torch.zeros(())
-        for part in parts(rows, self.max_tokens):
+        loss = torch.zeros((), device=self.args.device)
+        for part in parts(rows, self.max_tokens, self.max_rows):
             with self.compute_loss_context_manager():
                 part_loss = loss_sum(model, part) / max(trained, 1)
             self.accelerator.backward(part_loss)
@@ -66,12 +74,12 @@ def collate(rows: Sequence[Row]) -> dict[str, Any]:
     return {"rows": list(rows)}
 
 
-def parts(rows: Sequence[Row], max_tokens: int) -> Iterator[list[Row]]:
+def parts(rows: Sequence[Row], max_tokens: int, max_rows: int | None = None) -> Iterator[list[Row]]:
     """Consecutive rows of at most ``max_tokens`` tokens together; a longer row stands alone."""
     part: list[Row] = []
     size = 0
     for row in rows:
-        if part and size + len(row.ids) > max_tokens:
+        if part and (size + len(row.ids) > max_tokens or len(part) == max_rows):
             yield part
             part, size = [], 0
         part.append(row)
@@ -82,8 +90,8 @@ def parts(rows: Sequence[Row], max_tokens: int) -> Iterator[list[Row]]:
 
 def loss_sum(model: torch.nn.Module, rows: Sequence[Row]) -> torch.Tensor:
     """Sum over the trained tokens of the cross entropy, in nats; a scalar."""
-    ids = torch.cat([row.ids for row in rows])
-    targets = torch.cat([row.trained for row in rows]).nonzero().squeeze(1)
+    ids = torch.cat([row.ids for row in rows]).to(_device(model))
+    targets = torch.cat([row.trained for row in rows]).nonzero().squeeze(1).to(ids.device)
     logits = _logits(model, rows, ids, before=targets - 1)
     return functional.cross_entropy(logits.float(), ids[targets], reduction="sum")
 
@@ -92,15 +100,25 @@ def _logits(
     model: torch.nn.Module, rows: Sequence[Row], ids: torch.Tensor, before: torch.Tensor
 ) -> torch.Tensor:
     """Logits [len(before), vocabulary] at the positions ``before``."""
-    positions = torch.cat([torch.arange(len(row.ids)) for row in rows])
+    positions = torch.cat([torch.arange(len(row.ids)) for row in rows]).to(ids.device)
     arguments: dict[str, Any] = {
         "input_ids": ids[None],
         "position_ids": positions[None],
         "use_cache": False,  # with a cache, attention would cross from row to row
     }
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+    if "logits_to_keep" in inspect.signature(_without_adapter(model).forward).parameters:
         return model(**arguments, logits_to_keep=before).logits[0]
     return model(**arguments).logits[0, before]
+
+
+def _without_adapter(model: torch.nn.Module) -> torch.nn.Module:
+    """The model itself: peft's wrapper takes any argument and says nothing of them."""
+    get_base_model = getattr(model, "get_base_model", None)
+    return model if get_base_model is None else get_base_model()
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 @torch.no_grad()
@@ -112,8 +130,8 @@ def isolates_rows(model: torch.nn.Module, vocabulary: int) -> bool:
     ids = torch.randint(vocabulary, (24,), generator=generator)
     everything = torch.ones(12, dtype=torch.bool)
     rows = [Row(ids[:12], everything), Row(ids[12:], everything)]
-    at = torch.arange(12)
+    ids, at = ids.to(_device(model)), torch.arange(12, device=_device(model))
     together = _logits(model, rows, ids, before=at + 12)
-    alone = _logits(model, rows[1:], rows[1].ids, before=at)
+    alone = _logits(model, rows[1:], ids[12:], before=at)
     model.train(was_training)
     return bool((together - alone).abs().max() <= 1e-3 * alone.abs().max())

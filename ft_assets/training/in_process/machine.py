@@ -24,8 +24,9 @@ def decide(plan: TrainPlan, run_dir: Path) -> dict[str, str | int]:
     if file.exists():
         return json.loads(file.read_text())
     decided: dict[str, str | int] = {
+        "device": device(plan.backend),
         "threads": plan.parameters["threads"] or free_cores(),
-        "precision": precision(plan.parameters["precision"]),
+        "precision": precision(plan.parameters["precision"], device(plan.backend)),
     }
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(decided))
@@ -42,12 +43,19 @@ def free_cores() -> int:
     return max(1, min(cores, round(cores - busy)))
 
 
-def precision(asked: str) -> str:
+def device(backend: str) -> str:
+    """Where the tensors lie: the backend ``peft`` trains on a GPU, ``cpu`` never does."""
+    return "cuda" if backend == "peft" else "cpu"
+
+
+def precision(asked: str, device: str = "cpu") -> str:
     """``auto`` resolved: bf16 where the processor has instructions for it, else fp32.
 
     Elsewhere bf16 is emulated, and far slower than fp32.
     """
     if asked != "auto":
         return asked
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     return "bf16" if has_bf16 else "fp32"

@@ -1,0 +1,222 @@
+"""training_hub's backend ``cpu`` for ``sft``, ``osft`` and ``lora_sft``, and ``peft`` for the last.
+
+It does in one process what the GPU backends do: on the CPU, or on one GPU (``peft``). It takes the
+arguments of training_hub's functions and is reached through them, as every other backend is.
+"""
+
+from __future__ import annotations
+
+# torch, transformers and training_hub have no complete types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+import resource
+from pathlib import Path
+from typing import Any
+
+import torch
+import training_hub
+from training_hub import AlgorithmRegistry, Backend
+from transformers import AutoTokenizer, PrinterCallback, TrainingArguments, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from ft_assets.training.in_process.checkpoints import CheckpointCallback, last_checkpoint
+from ft_assets.training.in_process.live import MetricsCallback
+from ft_assets.training.in_process.machine import decide
+from ft_assets.training.in_process.methods import METHODS
+from ft_assets.training.in_process.saving import save_model
+from ft_assets.training.in_process.settings import Settings
+from ft_assets.training.in_process.tokens import TokenFile, tokenize
+from ft_assets.training.in_process.trainer import RowTrainer, isolates_rows
+from ft_assets.training.metrics import METRICS_FILE
+from ft_assets.training.outcome import TrainOutcome, verify_model
+from ft_assets.training.plan import TrainPlan
+from ft_assets.training.token_rows import TokenCounts
+from resources.errors import UserError
+from resources.launcher.child import Reporter
+
+
+def train_in_process(plan: TrainPlan, base: Path, run_dir: Path, report: Reporter) -> TrainOutcome:
+    """Train through training_hub's function of the algorithm and return the verified outcome."""
+    for algorithm, backend in _BACKENDS.items():
+        AlgorithmRegistry.register_backend(algorithm, "cpu", backend)
+    AlgorithmRegistry.register_backend("lora_sft", "peft", InProcessLora)
+    train = getattr(training_hub, plan.algorithm)
+    outcome: TrainOutcome = train(
+        model_path=str(base),
+        data_path=plan.train_file,
+        ckpt_output_dir=str(run_dir),
+        backend=plan.backend,
+        held_out_path=plan.held_out_file,
+        machine=decide(plan, run_dir),
+        report=report,
+        mask=plan.mask.model_dump(mode="json"),
+        checkpoint_choice=plan.checkpoint_choice,
+        on_unhealthy=plan.on_unhealthy,
+        fingerprint=plan.fingerprint,
+        **plan.parameters,
+    )
+    return outcome
+
+
+class InProcessSft(Backend):
+    """Training in this process; the subclasses name the algorithm, which training_hub does not."""
+
+    algorithm = "sft"
+
+    def execute_training(self, algorithm_params: dict[str, Any]) -> TrainOutcome:
+        """Train and return the outcome.
+
+        Raises:
+            TypeError: an argument that this backend does not have: none is ignored.
+        """
+        settings = Settings.of(self.algorithm, algorithm_params)
+        torch.set_num_threads(settings.machine["threads"])
+        disable_progress_bar()
+        set_seed(settings.seed)
+        return _train(settings)
+
+
+class InProcessOsft(InProcessSft):
+    """``osft``."""
+
+    algorithm = "osft"
+
+
+class InProcessLora(InProcessSft):
+    """``lora_sft``."""
+
+    algorithm = "lora_sft"
+
+
+_BACKENDS = {"sft": InProcessSft, "osft": InProcessOsft, "lora_sft": InProcessLora}
+
+
+def _train(settings: Settings) -> TrainOutcome:
+    run_dir = settings.run_dir
+    tokenizer = AutoTokenizer.from_pretrained(settings.model_path, local_files_only=True)
+    counts = tokenize(
+        Path(settings.data_path),
+        run_dir / "tokens",
+        tokenizer,
+        settings.max_seq_len,
+        settings.policy,
+        report=settings.report,
+    )
+    method = METHODS[settings.algorithm](settings)
+    model = method.load()
+    packed = _packs(settings, model, len(tokenizer))
+    metrics = MetricsCallback(run_dir / METRICS_FILE, settings.report)
+    trainer = RowTrainer(
+        model=model,
+        args=_arguments(settings),
+        train_dataset=TokenFile(run_dir / "tokens"),
+        optimizers=(method.optimizer(model), None),
+        callbacks=[
+            metrics,
+            CheckpointCallback(settings.checkpoint_at_epoch, settings.save_samples),
+        ],
+        max_tokens=settings.max_tokens_per_gpu,
+        max_rows=settings.micro_batch_size or None,
+        packed=packed,
+    )
+    trainer.remove_callback(PrinterCallback)  # the metrics callback reports
+    metrics.trainer = trainer
+    checkpoint = last_checkpoint(run_dir)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+    folder = save_model(
+        method, model, tokenizer, run_dir, samples=_samples(settings, trainer, counts)
+    )
+    verify_model(folder)
+    return _outcome(settings, counts, trainer, metrics, folder, packed=packed)
+
+
+def _packs(settings: Settings, model: Any, vocabulary: int) -> bool:
+    """Whether rows are laid end to end.
+
+    Raises:
+        UserError: packing is asked for and attention would cross from row to row.
+    """
+    if settings.sample_packing is False:
+        return False
+    isolated = isolates_rows(model, vocabulary)
+    if settings.sample_packing and not isolated:
+        raise UserError(
+            f"training.sample_packing: true: this model's attention ({settings.attention}) crosses "
+            "from row to row in a packed sequence: leave it out, or set false"
+        )
+    return isolated
+
+
+def _arguments(settings: Settings) -> TrainingArguments:
+    """The Trainer's own arguments; the batch is one unit of its data loader."""
+    return TrainingArguments(
+        output_dir=settings.ckpt_output_dir,
+        per_device_train_batch_size=settings.effective_batch_size,
+        num_train_epochs=settings.num_epochs,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        lr_scheduler_type=settings.lr_scheduler,
+        lr_scheduler_kwargs=settings.lr_scheduler_kwargs,
+        optim=settings.optimizer,
+        adam_beta1=settings.beta1,
+        adam_beta2=settings.beta2,
+        adam_epsilon=settings.eps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=settings.device == "cpu",
+        bf16=settings.machine["precision"] == "bf16",
+        save_strategy="no",  # CheckpointCallback says when, and keeps the last one only
+        save_only_model=not settings.save_full_state,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _samples(settings: Settings, trainer: RowTrainer, counts: TokenCounts) -> int:
+    steps = int(trainer.state.global_step)
+    return min(steps * settings.effective_batch_size, counts.rows * settings.num_epochs)
+
+
+def _outcome(
+    settings: Settings,
+    counts: TokenCounts,
+    trainer: RowTrainer,
+    metrics: MetricsCallback,
+    folder: Path,
+    *,
+    packed: bool,
+) -> TrainOutcome:
+    per_second = trainer.tokens_seen / metrics.seconds if metrics.seconds else 0.0
+    return TrainOutcome(
+        model_dir=str(folder.relative_to(settings.run_dir)),
+        base_model_dir=settings.model_path,
+        steps=int(trainer.state.global_step),
+        epochs=float(trainer.state.epoch or 0.0),
+        rows=counts.rows,
+        rows_too_long=counts.rows_too_long,
+        rows_untrained=counts.rows_untrained,
+        rows_cut=counts.rows_cut,
+        tokens=counts.tokens * settings.num_epochs,
+        trained_tokens=counts.trained_tokens * settings.num_epochs,
+        train_seconds=metrics.seconds,
+        tokens_per_second=per_second,
+        first_loss=metrics.first_loss,
+        last_loss=metrics.last_loss,
+        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        resumed_from_step=metrics.resumed_from,
+        settings={
+            **settings.machine,
+            "packed": packed,
+            "torch": torch.__version__,
+            "transformers": __import__("transformers").__version__,
+        },
+    )

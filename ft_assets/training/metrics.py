@@ -1,0 +1,60 @@
+"""One schema for what a training run says of its steps, whatever its backend writes.
+
+``metrics.jsonl`` in the run folder and beside the model holds one :class:`StepMetrics` per line, in
+order of the steps. Numbers that are not finite stand there as the texts "NaN", "Infinity" and
+"-Infinity", which JSON has no numbers for: they are what a person looks for first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class StepMetrics(BaseModel):
+    """One optimizer step. None stands for what the backend does not say, or not at this step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    time: float = Field(default_factory=time.time)
+    """Seconds since 1970."""
+    step: int
+    """Optimizer steps done, from 1."""
+    total_steps: int | None
+    epoch: float
+    """Passes over the training rows so far, with a fraction."""
+    loss: float
+    """Mean over the trained tokens of the step, in nats."""
+    held_out_loss: float | None = None
+    """Mean over the trained tokens of the held-out rows, in nats, where it was measured."""
+    learning_rate: float | None
+    grad_norm: float | None
+    """Norm of all gradients before they are cut."""
+    tokens: int | None = None
+    """Non-padding tokens processed since the run began."""
+    trained_tokens: int | None = None
+    """Those among them that were trained on."""
+    tokens_per_second: float | None = None
+    """Of this attempt, over the time inside optimizer steps."""
+    memory_mib: float | None = None
+    """Of the process (CPU) or of one GPU."""
+    eta_seconds: float | None = None
+
+    def line(self) -> str:
+        """The line of metrics.jsonl, with its end."""
+        return self.model_dump_json() + "\n"
+
+
+def read_metrics(file: Path) -> Iterator[StepMetrics]:
+    """The steps of a metrics file, one by one; a last line that was cut off is left out."""
+    if not file.exists():
+        return
+    with file.open() as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                yield StepMetrics.model_validate_json(line)
