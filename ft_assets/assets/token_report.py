@@ -85,6 +85,7 @@ def locate_base_model(this: Step, home: Home) -> BaseModelRef:
         models=home.models,
         chat_template=training.chat_template,
         hf_token_env=training.hf_token_env,
+        special_tokens=training.special_tokens,
     )
 
 

@@ -89,6 +89,7 @@ def _tokens(
         models=home.models,
         chat_template=training.chat_template,
         hf_token_env=training.hf_token_env,
+        special_tokens=training.special_tokens,
     )
     folder = prepare(base, home.models)
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

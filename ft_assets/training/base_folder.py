@@ -9,6 +9,7 @@ from __future__ import annotations
 
 # transformers and huggingface_hub have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 import json
 import os
 import shutil
@@ -37,6 +38,7 @@ def prepare(ref: BaseModelRef, models: Path) -> Path:
     if is_used_in_place(ref):
         path = Path(ref.location)
         _refuse_without_template(ref, path)
+        _refuse_without_pad_token(ref, path)
         return path
     ready = prepared_path(ref, models)
     if ready is not None:
@@ -47,6 +49,7 @@ def prepare(ref: BaseModelRef, models: Path) -> Path:
     try:
         _fill(ref, staging)
         _refuse_without_template(ref, staging)
+        _refuse_without_pad_token(ref, staging)
         (staging / RECORD).write_text(ref.model_dump_json(indent=1))
         try:
             staging.rename(final)
@@ -69,6 +72,8 @@ def _fill(ref: BaseModelRef, staging: Path) -> None:
                 shutil.copy2(file, staging / file.name)
     if ref.chat_template is not None:
         _set_template(staging, ref.chat_template)
+    if ref.special_tokens:
+        _set_special_tokens(ref, staging)
 
 
 def _from_gguf(ref: BaseModelRef, staging: Path) -> None:
@@ -140,3 +145,38 @@ def _has_template(folder: Path) -> bool:
         return True
     config = folder / "tokenizer_config.json"
     return config.exists() and bool(json.loads(config.read_text()).get("chat_template"))
+
+
+def _set_special_tokens(ref: BaseModelRef, folder: Path) -> None:
+    """Set them in the tokenizer and, as ids, where the model's own files name them."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    for name, token in ref.special_tokens.items():
+        if token not in vocabulary:
+            raise UserError(
+                f"training.special_tokens: {name}: {token!r} is not in the vocabulary of "
+                f"{ref.name}: name a token that it has, such as {tokenizer.eos_token!r}"
+            )
+        setattr(tokenizer, name, token)
+    tokenizer.save_pretrained(folder)
+    for file in (folder / "config.json", folder / "generation_config.json"):
+        if file.exists():
+            config = json.loads(file.read_text())
+            config |= {
+                f"{name}_id": vocabulary[token] for name, token in ref.special_tokens.items()
+            }
+            file.write_text(json.dumps(config, indent=2))
+
+
+def _refuse_without_pad_token(ref: BaseModelRef, folder: Path) -> None:
+    """Without one, batches and generation take another token for padding, or fail late."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / name
+        if file.exists() and json.loads(file.read_text()).get("pad_token"):
+            return
+    raise UserError(
+        f"training.base_model: {ref.name} has no pad token: set training.special_tokens to "
+        "{pad_token: TOKEN} with a token of its vocabulary that no row holds; its end token will do"
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 import os
 import re
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -44,15 +45,23 @@ class BaseModelRef(BaseModel):
     revision: str | None = None
     """The hub's commit."""
     digest: str
-    """sha256 of what it consists of; with a chat template of the user's, of that too."""
+    """sha256 of what it consists of; with a template or tokens of the user's, of those too."""
     chat_template: str | None = None
     """Jinja text to use because the model has none."""
+    special_tokens: dict[str, str] = {}
+    """Special tokens to use in place of the tokenizer's own."""
     hf_token_env: str
     """Name of the environment variable with the hub token."""
 
 
 def locate(
-    name: str, *, folder: Path, models: Path, chat_template: str | None, hf_token_env: str
+    name: str,
+    *,
+    folder: Path,
+    models: Path,
+    chat_template: str | None,
+    hf_token_env: str,
+    special_tokens: Mapping[str, str] | None = None,
 ) -> BaseModelRef:
     """Find a base model by its name.
 
@@ -62,11 +71,13 @@ def locate(
         models: where prepared models are kept.
         chat_template: as in ``training.chat_template``.
         hf_token_env: environment variable with the hub token.
+        special_tokens: as in ``training.special_tokens``.
 
     Raises:
         UserError: there is no such model, it lacks a part, or it is of a kind that is not loaded.
     """
     template = None if chat_template is None else chat_template_text(chat_template)
+    tokens = dict(special_tokens or {})
     if name.startswith("package://"):
         ref = _package_file(name, hf_token_env)
     elif name.startswith(("/", "./", "../", "~")):
@@ -78,7 +89,7 @@ def locate(
             match["revision"],
             models=models,
             hf_token_env=hf_token_env,
-            template=template,
+            amended=lambda digest: _amended(digest, template, tokens),
         )
     else:
         raise UserError(
@@ -86,11 +97,19 @@ def locate(
             "hf://org/name[@revision], package://PACKAGE/FILE, or a folder that begins with /, ./ "
             "or ../"
         )
-    digest = _with_template(ref.digest, template)
-    return ref.model_copy(update={"chat_template": template, "digest": digest})
+    return ref.model_copy(
+        update={
+            "chat_template": template,
+            "special_tokens": tokens,
+            "digest": _amended(ref.digest, template, tokens),
+        }
+    )
 
 
-def _with_template(digest: str, template: str | None) -> str:
+def _amended(digest: str, template: str | None, tokens: Mapping[str, str]) -> str:
+    """The digest of a model with what the user adds to it."""
+    if tokens:
+        return value_digest([digest, template, tokens])
     return digest if template is None else value_digest([digest, template])
 
 
@@ -114,6 +133,7 @@ def locate_again(ref: BaseModelRef, *, folder: Path, models: Path) -> BaseModelR
         models=models,
         chat_template=ref.chat_template,
         hf_token_env=ref.hf_token_env,
+        special_tokens=ref.special_tokens,
     )
     if found.digest != ref.digest:
         raise UserError(
@@ -134,7 +154,7 @@ def prepared_path(ref: BaseModelRef, models: Path) -> Path | None:
 
 def is_used_in_place(ref: BaseModelRef) -> bool:
     """Whether the model's own folder is loaded, so that none is made."""
-    return ref.kind == "folder" and ref.chat_template is None
+    return ref.kind == "folder" and ref.chat_template is None and not ref.special_tokens
 
 
 def folder_name(kind: str, location: str, digest: str) -> str:
@@ -195,11 +215,11 @@ def _hub(
     *,
     models: Path,
     hf_token_env: str,
-    template: str | None,
+    amended: Callable[[str], str],
 ) -> BaseModelRef:
     """Resolve a revision to the commit it means now; a prepared commit needs no hub."""
     commit = revision if revision is not None and _COMMIT.fullmatch(revision) else None
-    if commit is None or not _is_prepared(models, repo, commit, template):
+    if commit is None or not _is_prepared(models, repo, amended(_hub_digest(repo, commit))):
         commit, files = _ask_hub(name, repo, revision, hf_token_env)
         _refuse_incomplete(name, files)
     return BaseModelRef(
@@ -212,8 +232,7 @@ def _hub(
     )
 
 
-def _is_prepared(models: Path, repo: str, commit: str, template: str | None) -> bool:
-    digest = _with_template(_hub_digest(repo, commit), template)
+def _is_prepared(models: Path, repo: str, digest: str) -> bool:
     return (models / folder_name("hub", repo, digest) / RECORD).exists()
 
 

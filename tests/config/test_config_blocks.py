@@ -76,6 +76,71 @@ SFT_SEED: dict[str, tuple[str, Any]] = {
     "phase_04_registry_opt_format_name": ("registry.format_name", "pytorch"),
     "phase_04_registry_opt_format_version": ("registry.format_version", "2.0"),
 }
+# The parameters that the OSFT pipeline names otherwise, or has beside those above.
+OSFT_SEED: dict[str, tuple[str, Any]] = {
+    "phase_02_train_man_train_batch": ("training.effective_batch_size", 64),
+    "phase_02_train_man_train_epochs": ("training.num_epochs", 2),
+    "phase_02_train_man_train_gpu": ("kubernetes.gpus_per_worker", 2),
+    "phase_02_train_man_train_model": ("training.base_model", "org/model"),
+    "phase_02_train_man_train_tokens": ("training.max_tokens_per_gpu", 20_000),
+    "phase_02_train_man_train_unfreeze": ("training.unfreeze_rank_ratio", 0.5),
+    "phase_02_train_man_train_workers": ("kubernetes.workers", 2),
+    "phase_02_train_opt_lr_scheduler_kwargs": (
+        "training.lr_scheduler_kwargs",
+        {"num_cycles": 0.25},
+    ),
+    "phase_02_train_opt_processed_data": ("training.use_processed_dataset", True),
+    "phase_02_train_opt_save_final": ("training.save_final_checkpoint", False),
+    "phase_02_train_opt_target_patterns": ("training.target_patterns", ["q_proj", "k_proj"]),
+    "phase_02_train_opt_unmask": ("training.unmask_messages", True),
+    "phase_03_eval_man_eval_tasks": ("evaluation.tasks", ["mmlu"]),
+    "phase_04_registry_man_reg_author": ("registry.author", "me"),
+    "phase_04_registry_man_reg_name": ("registry.name", "my-model"),
+    "phase_04_registry_man_reg_version": ("registry.version", "2.0.0"),
+}
+# Those of the finetuning component.
+COMPONENT_SEED: dict[str, tuple[str, Any]] = {
+    "training_base_model": ("training.base_model", "org/model"),
+    "training_effective_batch_size": ("training.effective_batch_size", 64),
+    "training_max_tokens_per_gpu": ("training.max_tokens_per_gpu", 20_000),
+    "training_max_seq_len": ("training.max_seq_len", 4096),
+    "training_learning_rate": ("training.learning_rate", 1e-5),
+    "training_lr_warmup_steps": ("training.warmup_steps", 5),
+    "training_checkpoint_at_epoch": ("training.checkpoint_at_epoch", False),
+    "training_num_epochs": ("training.num_epochs", 2),
+    "training_data_output_dir": ("training.data_output_dir", "/tmp/x"),
+    "training_envs": ("training.env", {"A": "b,c"}),
+    "training_resource_cpu_per_worker": ("kubernetes.cpu", "8"),
+    "training_resource_gpu_per_worker": ("kubernetes.gpus_per_worker", 2),
+    "training_resource_memory_per_worker": ("kubernetes.memory", "32Gi"),
+    "training_resource_num_procs_per_worker": ("kubernetes.procs_per_worker", "1"),
+    "training_resource_num_workers": ("kubernetes.workers", 2),
+    "training_metadata_labels": ("kubernetes.labels", {"team": "a"}),
+    "training_metadata_annotations": ("kubernetes.annotations", {"a/b": "c d"}),
+    "training_unfreeze_rank_ratio": ("training.unfreeze_rank_ratio", 0.5),
+    "training_osft_memory_efficient_init": ("training.osft_memory_efficient_init", True),
+    "training_target_patterns": ("training.target_patterns", ["q_proj"]),
+    "training_seed": ("training.seed", 7),
+    "training_use_liger": ("training.use_liger", True),
+    "training_use_processed_dataset": ("training.use_processed_dataset", True),
+    "training_unmask_messages": ("training.unmask_messages", True),
+    "training_lr_scheduler": ("training.lr_scheduler", "linear"),
+    "training_lr_scheduler_kwargs": ("training.lr_scheduler_kwargs", {"num_cycles": 0.25}),
+    "training_save_final_checkpoint": ("training.save_final_checkpoint", False),
+    "training_save_samples": ("training.save_samples", 256),
+    "training_accelerate_full_state_at_epoch": ("training.save_full_state", True),
+    "training_fsdp_sharding_strategy": ("training.fsdp_sharding_strategy", "SHARD_GRAD_OP"),
+    "training_lora_r": ("training.lora_r", 8),
+    "training_lora_alpha": ("training.lora_alpha", 8),
+    "training_lora_dropout": ("training.lora_dropout", 0.1),
+    "training_load_in_4bit": ("training.load_in_4bit", True),
+    "training_load_in_8bit": ("training.load_in_8bit", True),
+    "training_use_rslora": ("training.use_rslora", True),
+    "training_use_dora": ("training.use_dora", True),
+    "training_sample_packing": ("training.sample_packing", False),
+}
+SEEDS = {**SFT_SEED, **OSFT_SEED, **COMPONENT_SEED}
+
 # Those that have no place here, with a word of the reason that the user gets.
 SFT_SEED_NOT_TAKEN = {
     "phase_01_dataset_opt_hf_token": ("dataset", "environment variable HF_TOKEN"),
@@ -87,9 +152,9 @@ def block_of(name: str, /, **values: Any) -> Block:
     return BLOCKS[name].model_validate({**(DATASET if name == "dataset" else {}), **values})
 
 
-@pytest.mark.parametrize("seed", SFT_SEED)
-def test_every_sft_parameter_of_the_seed_sets_the_one_parameter_that_it_means(seed):
-    path, value = SFT_SEED[seed]
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_parameter_of_the_seeds_sets_the_one_parameter_that_it_means(seed):
+    path, value = SEEDS[seed]
     name, parameter = path.split(".")
     takers = [block for block, cls in BLOCKS.items() if seed in cls.seed_names()]
     assert takers == [name]
@@ -177,8 +242,18 @@ REFUSED_VALUES = [
     ("dataset", "seed", 2**32, "less than or equal"),
     ("dataset", "near_duplicates", 1.5, "less than or equal to 1"),
     ("dataset", "on_bad_rows", "skip", "'fail' or 'drop'"),
-    ("training", "algorithm", "osft", "'sft'"),
-    ("training", "backend", "unsloth", "'cpu'"),
+    ("training", "algorithm", "dpo", "'lora_sft'"),
+    ("training", "backend", "deepspeed", "'mini-trainer'"),
+    ("training", "unfreeze_rank_ratio", 1.0, "less than 1"),
+    ("training", "unfreeze_rank_ratio", 0.0, "greater than 0"),
+    ("training", "lora_r", 0, "greater than or equal to 1"),
+    ("training", "lora_dropout", 1.0, "less than 1"),
+    ("training", "beta2", 1.0, "less than 1"),
+    ("training", "special_tokens", {"padding": "x"}, "no special token: there are pad_token"),
+    ("training", "profiler_steps", 101, "less than or equal to 100"),
+    ("training", "master_port", 70_000, "less than or equal to 65535"),
+    ("kubernetes", "gpu_memory", "80 GB", "match pattern"),
+    ("kubernetes", "gpu_hour_price", -1, "greater than or equal to 0"),
     ("training", "base_model", "", "at least 1 character"),
     ("training", "num_epochs", 0, "greater than or equal to 1"),
     ("training", "num_epochs", 1.5, "integer"),
@@ -238,6 +313,12 @@ def test_a_value_out_of_range_is_refused(block, name, value, said):
         ("automation", "schedule", "0 6 * * 1", "0 6 * * 1"),
         ("registry", "version", "10.2.3", "10.2.3"),
         ("dataset", "split", 1, 1.0),
+        ("training", "algorithm", "OSFT", "osft"),
+        ("training", "algorithm", "LORA_SFT", "lora_sft"),
+        ("training", "target_patterns", "q_proj, k_proj", ["q_proj", "k_proj"]),
+        ("training", "target_patterns", "", []),
+        ("training", "lora_target_modules", "q_proj,v_proj", ["q_proj", "v_proj"]),
+        ("training", "lr_scheduler_kwargs", "", {}),
     ],
 )
 def test_a_value_may_be_written_as_yaml_reads_it(block, name, value, kept):
@@ -263,11 +344,68 @@ def test_a_value_may_be_written_as_yaml_reads_it(block, name, value, kept):
             "save_full_state needs checkpoints",
         ),
         ("dataset", {"subset": 1}, "subset: 1 cannot be split in two"),
+        ("training", {"load_in_4bit": True, "load_in_8bit": True}, "are both true: keep one"),
+        (
+            "training",
+            {"unmask_messages": True, "roles_to_train": ["user"]},
+            "both say which roles are trained on: keep one",
+        ),
+        (
+            "training",
+            {"rdzv_endpoint": "a:1", "master_addr": "a"},
+            "rdzv_endpoint and master_addr exclude each other",
+        ),
+        (
+            "training",
+            {"checkpoint_choice": "best"},
+            "needs a held-out loss to choose by: set validation_steps",
+        ),
+        (
+            "training",
+            {"lr_scheduler_kwargs": "num_cycles=0.5"},
+            "lr_scheduler_kwargs is a map here",
+        ),
+        (
+            "training",
+            {"lr_scheduler_kwargs": {"min_lr": 0.1}},
+            "min_lr is not known to cosine, which takes num_cycles",
+        ),
+        (
+            "training",
+            {"lr_scheduler_kwargs": {"num_cycles": "0.5"}},
+            "num_cycles is '0.5': write a number",
+        ),
+        (
+            "training",
+            {"lr_scheduler": "warmup_stable_decay"},
+            "needs lr_scheduler_kwargs: {num_decay_steps: N}",
+        ),
+        (
+            "training",
+            {"lr_scheduler": "cosine_with_min_lr"},
+            "needs one of min_lr and min_lr_rate",
+        ),
     ],
 )
 def test_values_that_do_not_agree_are_refused(block, values, said):
     with pytest.raises(ValidationError, match=re.escape(said)):
         block_of(block, **values)
+
+
+def test_the_schedulers_and_their_arguments_are_those_of_transformers():
+    import inspect
+
+    from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+
+    from ft_assets.config.training.optimizer import SCHEDULER_ARGUMENTS
+
+    given_by_the_trainer = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
+    theirs = {
+        scheduler.value: set(inspect.signature(make).parameters) - given_by_the_trainer
+        for scheduler, make in TYPE_TO_SCHEDULER_FUNCTION.items()
+    }
+    without_a_plan = {"reduce_lr_on_plateau", "greedy"}  # they follow a measured loss
+    assert {k: v for k, v in theirs.items() if k not in without_a_plan} == SCHEDULER_ARGUMENTS
 
 
 def test_a_pipeline_that_would_measure_nothing_is_refused():

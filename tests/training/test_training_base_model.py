@@ -43,6 +43,43 @@ def drop_template(model: Path) -> None:
     (model / "chat_template.jinja").unlink()
 
 
+# Special tokens.
+
+
+def drop_pad_token(model: Path) -> None:
+    file = model / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    del config["pad_token"]
+    file.write_text(json.dumps(config))
+
+
+def test_a_model_without_a_pad_token_is_refused_with_the_remedy(find, model, tmp_path):
+    drop_pad_token(model)
+    with pytest.raises(UserError, match=r"has no pad token: set training.special_tokens to"):
+        prepare(find("./model"), tmp_path / "prepared")
+
+
+def test_special_tokens_of_the_users_are_set_in_the_prepared_folder(find, model, tmp_path):
+    from transformers import AutoConfig, AutoTokenizer
+
+    drop_pad_token(model)
+    ref = find("./model", special_tokens={"pad_token": "<|im_start|>"})
+    assert ref.digest != find("./model").digest
+    made = prepare(ref, tmp_path / "prepared")
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    assert tokenizer.pad_token == "<|im_start|>"
+    assert AutoConfig.from_pretrained(made).pad_token_id == tokenizer.pad_token_id
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(model).chat_template
+    assert json.loads((model / "tokenizer_config.json").read_text()).get("pad_token") is None
+
+
+def test_a_special_token_outside_the_vocabulary_is_refused(find, model, tmp_path):
+    ref = find("./model", special_tokens={"pad_token": "<pad>"})
+    with pytest.raises(UserError, match=r"'<pad>' is not in the vocabulary of .*<\|im_end\|>"):
+        prepare(ref, tmp_path / "prepared")
+    assert list((tmp_path / "prepared").iterdir()) == []
+
+
 # The model of an earlier step, on another machine perhaps.
 
 

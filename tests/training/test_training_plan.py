@@ -20,55 +20,212 @@ from resources.errors import UserError
 
 OTHER_MODEL = "OTHER MODEL"  # stands for the path of another model folder
 
-# parameter: (value, place in the plan, value there)
-BOTH_BACKENDS: dict[str, tuple[Any, str, Any]] = {
-    "algorithm": ("sft", "algorithm", "sft"),
+# What the platform honours for every backend: (value, place in the plan, value there)
+PLATFORM: dict[str, tuple[Any, str, Any]] = {
     "base_model": (OTHER_MODEL, "base_model.name", OTHER_MODEL),
     "hf_token_env": ("MY_TOKEN", "base_model.hf_token_env", "MY_TOKEN"),
     "chat_template": ("chatml", "base_model.chat_template", NAMED["chatml"]),
-    "num_epochs": (3, "parameters.num_epochs", 3),
-    "effective_batch_size": (16, "parameters.effective_batch_size", 16),
-    "max_tokens_per_gpu": (20_000, "parameters.max_tokens_per_gpu", 20_000),
-    "max_seq_len": (4096, "parameters.max_seq_len", 4096),
-    "learning_rate": (2e-5, "parameters.learning_rate", 2e-5),
-    "warmup_steps": (7, "parameters.warmup_steps", 7),
-    "save_samples": (256, "parameters.save_samples", 256),
-    "checkpoint_at_epoch": (False, "parameters.checkpoint_at_epoch", False),
-    "save_full_state": (True, "parameters.accelerate_full_state_at_epoch", True),
+    "special_tokens": (
+        {"pad_token": "<|im_start|>"},
+        "base_model.special_tokens",
+        {"pad_token": "<|im_start|>"},
+    ),
+    "roles_to_train": (["user", "assistant"], "mask.roles_to_train", ("user", "assistant")),
+    "train_on_inputs": (True, "mask.train_on_inputs", True),
+    "train_on_eos": ("last", "mask.train_on_eos", "last"),
+    "unmask_messages": (True, "mask.roles_to_train", ("user", "assistant", "tool")),
     "env": ({"A": "b,c"}, "env.A", "b,c"),
+    "on_unhealthy": ("warn", "on_unhealthy", "warn"),
 }
-CPU = {
-    "roles_to_train": (["user", "assistant"], "mask.roles_to_train", ("user", "assistant")),
-    "train_on_inputs": (True, "mask.train_on_inputs", True),
-    "train_on_eos": ("last", "mask.train_on_eos", "last"),
-    **BOTH_BACKENDS,
-    "backend": ("cpu", "backend", "cpu"),
-    "lr_scheduler": ("linear", "parameters.lr_scheduler", "linear"),
-    "seed": (7, "parameters.seed", 7),
-    "precision": ("bf16", "parameters.precision", "bf16"),
-    "threads": (2, "parameters.threads", 2),
+# ... and those that are arguments of every backend: (value, argument)
+COMMON: dict[str, tuple[Any, str]] = {
+    "num_epochs": (3, "num_epochs"),
+    "effective_batch_size": (16, "effective_batch_size"),
+    "max_tokens_per_gpu": (20_000, "max_tokens_per_gpu"),
+    "max_seq_len": (4096, "max_seq_len"),
+    "learning_rate": (2e-5, "learning_rate"),
+    "warmup_steps": (7, "warmup_steps"),
+    "checkpoint_at_epoch": (False, "checkpoint_at_epoch"),
 }
+TORCHRUN = {
+    "node_rank": (1, "node_rank"),
+    "rdzv_id": ("job", "rdzv_id"),
+    "rdzv_endpoint": ("host:29500", "rdzv_endpoint"),
+    "master_addr": ("host", "master_addr"),
+    "master_port": (29500, "master_port"),
+}
+TRACKERS = {
+    "wandb_project": ("p", "wandb_project"),
+    "wandb_entity": ("e", "wandb_entity"),
+    "wandb_run_name": ("r", "wandb_run_name"),
+    "mlflow_tracking_uri": ("http://mlflow", "mlflow_tracking_uri"),
+    "mlflow_experiment_name": ("x", "mlflow_experiment_name"),
+    "mlflow_run_name": ("r", "mlflow_run_name"),
+}
+ADAMW = {
+    "beta1": (0.8, "beta1"),
+    "beta2": (0.99, "beta2"),
+    "eps": (1e-6, "eps"),
+    "weight_decay": (0.1, "weight_decay"),
+}
+OF_OSFT = {
+    "unfreeze_rank_ratio": (0.5, "unfreeze_rank_ratio"),
+    "target_patterns": (["q_proj"], "target_patterns"),
+}
+OF_LORA = {
+    "lora_r": (8, "lora_r"),
+    "lora_alpha": (8, "lora_alpha"),
+    "lora_dropout": (0.1, "lora_dropout"),
+    "lora_target_modules": (["q_proj"], "target_modules"),
+    "use_rslora": (True, "use_rslora"),
+    "use_dora": (True, "use_dora"),
+}
+QUANTIZED = {"load_in_4bit": (True, "load_in_4bit"), "load_in_8bit": (True, "load_in_8bit")}
+
+NOT_SFT = "it belongs to algorithm"
+NO_TORCHRUN = dict.fromkeys(TORCHRUN, (None, "one process trains"))
+IN_PROCESS: dict[str, tuple[Any, str]] = {
+    **COMMON,
+    **ADAMW,
+    "seed": (7, "seed"),
+    "lr_scheduler": ("linear", "lr_scheduler"),
+    "lr_scheduler_kwargs": ({"num_cycles": 1.5}, "lr_scheduler_kwargs"),
+    "max_grad_norm": (0.5, "max_grad_norm"),
+    "precision": ("bf16", "precision"),
+    "attention": ("eager", "attention"),
+    "gradient_checkpointing": (True, "gradient_checkpointing"),
+    "sample_packing": (False, "sample_packing"),
+    "micro_batch_size": (4, "micro_batch_size"),
+    "save_samples": (256, "save_samples"),
+    "save_full_state": (True, "save_full_state"),
+    "validation_steps": (5, "validation_steps"),
+    "validation_rows": (9, "validation_rows"),
+    "profiler_steps_start": (2, "profiler_steps_start"),
+    "profiler_steps": (3, "profiler_steps"),
+}
+IN_PROCESS_REFUSES: dict[str, tuple[Any, str]] = {
+    "use_liger": (True, "Liger's kernels run on GPUs"),
+    "fsdp_sharding_strategy": ("FULL_SHARD", "one process trains: leave it out"),
+    "save_final_checkpoint": (False, "the model at the end is always written: set true"),
+    "osft_memory_efficient_init": (True, "mini-trainer 0.9 has no such parameter"),
+    "use_processed_dataset": (True, "are recognised by themselves: leave it out"),
+    "data_output_dir": ("/tmp/x", "in the run's own folder: leave it out"),
+    **{name: (value, "one process trains: leave it out") for name, (value, _) in TORCHRUN.items()},
+}
+CPU_ONLY = {"threads": (2, "threads")}
 CPU_REFUSES = {
-    "use_liger": (True, "Liger's kernels run on GPUs: set false"),
-    "fsdp_sharding_strategy": ("FULL_SHARD", "one process has nothing to shard: leave it out"),
+    "optimizer": ("adamw_8bit", "8-bit optimizers need bitsandbytes and an NVIDIA GPU"),
 }
-INSTRUCTLAB = {
-    "roles_to_train": (["user", "assistant"], "mask.roles_to_train", ("user", "assistant")),
-    "train_on_inputs": (True, "mask.train_on_inputs", True),
-    "train_on_eos": ("last", "mask.train_on_eos", "last"),
-    **BOTH_BACKENDS,
-    "backend": ("instructlab-training", "backend", "instructlab-training"),
-    "seed": (7, "parameters.random_seed", 7),
-    "use_liger": (True, "parameters.use_liger", True),
-    "fsdp_sharding_strategy": ("NO_SHARD", "parameters.fsdp_sharding_strategy", "NO_SHARD"),
-}
-INSTRUCTLAB_REFUSES = {
-    "lr_scheduler": ("linear", "it always uses cosine: set cosine"),
-    "precision": ("fp32", "it trains in bf16: set auto"),
+GPU_REFUSES: dict[str, tuple[Any, str]] = {
+    "micro_batch_size": (4, "by max_tokens_per_gpu: leave it out"),
+    "gradient_accumulation_steps": (4, "by max_tokens_per_gpu: leave it out"),
+    "sample_packing": (True, "by max_tokens_per_gpu: leave it out"),
+    "gradient_checkpointing": (True, "the backend decides that itself: leave it out"),
     "threads": (2, "it is for the cpu backend: set 0"),
+    "optimizer": ("adamw_8bit", "it has one implementation of AdamW"),
+    "max_grad_norm": (0.5, "it always cuts gradients at 1.0: set 1.0"),
+    "precision": ("fp32", "bf16"),
+    "profiler_steps_start": (2, "profile with the cpu or peft backend"),
+    "profiler_steps": (3, "profile with the cpu or peft backend"),
+    "use_processed_dataset": (True, "are recognised by themselves: leave it out"),
+    "data_output_dir": ("/tmp/x", "in the run's own folder: leave it out"),
+    "osft_memory_efficient_init": (True, ""),
+}
+OTHER_OSFT = {name: (value, "it belongs to algorithm osft") for name, (value, _) in OF_OSFT.items()}
+OTHER_LORA = {
+    name: (value, "it belongs to algorithm lora_sft")
+    for name, (value, _) in {**OF_LORA, **QUANTIZED}.items()
 }
 
-# The whole of what training_hub.sft receives for the defaults, beside the three paths.
+# (algorithm, backend): what arrives there under which name, and what is refused with which words
+RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
+    ("sft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **TRACKERS},
+    ("osft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **TRACKERS, **OF_OSFT},
+    ("lora_sft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **TRACKERS, **OF_LORA},
+    ("lora_sft", "peft"): {
+        **IN_PROCESS,
+        **TRACKERS,
+        **OF_LORA,
+        **QUANTIZED,
+        "optimizer": ("adamw_8bit", "optimizer"),
+        "attention": ("flash_attention_2", "attention"),
+    },
+    ("sft", "instructlab-training"): {
+        **COMMON,
+        **TORCHRUN,
+        **TRACKERS,
+        **ADAMW,
+        "seed": (7, "random_seed"),
+        "use_liger": (True, "use_liger"),
+        "save_samples": (256, "save_samples"),
+        "save_full_state": (True, "accelerate_full_state_at_epoch"),
+        "fsdp_sharding_strategy": ("NO_SHARD", "fsdp_sharding_strategy"),
+        "tensorboard": (True, "tensorboard"),
+        "attention": ("sdpa", "disable_flash_attn"),
+    },
+    ("osft", "mini-trainer"): {
+        **COMMON,
+        **TORCHRUN,
+        **TRACKERS,
+        **OF_OSFT,
+        "seed": (7, "seed"),
+        "use_liger": (True, "use_liger"),
+        "save_samples": (256, "min_samples_per_checkpoint"),
+        "save_full_state": (True, "on_demand_checkpointing"),
+        "save_final_checkpoint": (False, "save_final_checkpoint"),
+        "lr_scheduler": ("linear", "lr_scheduler"),
+        "lr_scheduler_kwargs": ({"num_cycles": 1.5}, "lr_scheduler_kwargs"),
+        "validation_steps": (5, "validation_frequency"),
+        "validation_rows": (9, "validation_rows"),
+    },
+}
+REFUSES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
+    ("sft", "cpu"): {**IN_PROCESS_REFUSES, **CPU_REFUSES, **OTHER_OSFT, **OTHER_LORA},
+    ("osft", "cpu"): {**IN_PROCESS_REFUSES, **CPU_REFUSES, **OTHER_LORA},
+    ("lora_sft", "cpu"): {
+        **IN_PROCESS_REFUSES,
+        **CPU_REFUSES,
+        **OTHER_OSFT,
+        "load_in_4bit": (True, "quantized weights need an NVIDIA GPU"),
+        "load_in_8bit": (True, "quantized weights need an NVIDIA GPU"),
+    },
+    ("lora_sft", "peft"): {
+        **IN_PROCESS_REFUSES,
+        **OTHER_OSFT,
+        "threads": (2, "it is for the cpu backend: set 0"),
+    },
+    ("sft", "instructlab-training"): {
+        **GPU_REFUSES,
+        **OTHER_OSFT,
+        **OTHER_LORA,
+        "save_final_checkpoint": (False, "say what it writes: set true"),
+        "lr_scheduler": ("linear", "it always uses cosine: set cosine"),
+        "lr_scheduler_kwargs": ({"num_cycles": 1.5}, "its scheduler takes no arguments"),
+        "validation_steps": (5, "the split has held out its own: set 0"),
+        "validation_rows": (9, "it measures no held-out rows"),
+    },
+    ("osft", "mini-trainer"): {
+        **GPU_REFUSES,
+        **OTHER_LORA,
+        "fsdp_sharding_strategy": ("NO_SHARD", "FSDP2 shards fully there"),
+        "attention": ("sdpa", "it chooses by what is installed: set auto"),
+        "tensorboard": (True, "it writes no TensorBoard files"),
+        **{name: (value, "does not reach its training") for name, (value, _) in ADAMW.items()},
+    },
+}
+CASES = sorted(RECEIVES)
+# Parameters that the tables above need not repeat: what they choose is tested on its own below.
+APART = {
+    "algorithm",
+    "backend",
+    "extra",
+    "checkpoint_choice",
+    "gradient_accumulation_steps",
+    "tensorboard",
+    *PLATFORM,
+}
+
+# The whole of what training_hub.sft receives for the defaults, beside the paths.
 CPU_DEFAULTS = {
     "num_epochs": 1,
     "effective_batch_size": 128,
@@ -78,11 +235,20 @@ CPU_DEFAULTS = {
     "warmup_steps": 0,
     "checkpoint_at_epoch": True,
     "save_samples": 0,
-    "accelerate_full_state_at_epoch": False,
+    "save_full_state": False,
     "seed": 42,
     "lr_scheduler": "cosine",
+    "optimizer": "adamw_torch_fused",
+    "beta1": 0.9,
+    "beta2": 0.95,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
     "precision": "auto",
     "threads": 0,
+    "attention": "auto",
+    "gradient_checkpointing": False,
+    "validation_rows": 128,
 }
 INSTRUCTLAB_DEFAULTS = {
     "num_epochs": 1,
@@ -96,6 +262,10 @@ INSTRUCTLAB_DEFAULTS = {
     "accelerate_full_state_at_epoch": False,
     "random_seed": 42,
     "use_liger": False,
+    "beta1": 0.9,
+    "beta2": 0.95,
+    "eps": 1e-8,
+    "weight_decay": 0.0,
     "nproc_per_node": 1,
     "nnodes": 1,
     "process_data": False,
@@ -125,6 +295,7 @@ def planned(tiny_model: Path):
             "models_dir": Path("/models"),
             "train_file": Path("/rows.jsonl"),
             "data_digest": "d1",
+            "held_out_file": Path("/held-out.jsonl"),
             "train_rows": 1000,
             "base_model": locate(
                 config.base_model,
@@ -132,6 +303,7 @@ def planned(tiny_model: Path):
                 models=Path("/models"),
                 chat_template=config.chat_template,
                 hf_token_env=config.hf_token_env,
+                special_tokens=config.special_tokens,
             ),
         }
         return make_plan(
@@ -161,58 +333,149 @@ def needed_with(parameter: str) -> dict[str, Any]:
     """What else must be set for the value in the table to be allowed."""
     if parameter == "checkpoint_at_epoch":
         return {"save_samples": 128}  # some checkpoint there must be
+    if parameter == "save_final_checkpoint":
+        return {"checkpoint_at_epoch": True}
     return {}
 
 
-def check_row(planned, other_model, backend: str, row: tuple[str, tuple[Any, str, Any]]) -> None:
-    parameter, (value, place, there) = row
+def both(planned, case: tuple[str, str], parameter: str, value: Any) -> tuple[TrainPlan, TrainPlan]:
+    """The plan without and with a value."""
+    algorithm, backend = case
+    common = {"algorithm": algorithm, "backend": backend, **needed_with(parameter)}
+    return planned(**common), planned(**{**common, parameter: value})
+
+
+@pytest.mark.parametrize("parameter", PLATFORM)
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_the_platform_honours(planned, other_model, gpu, case, parameter):
+    value, place, there = PLATFORM[parameter]
     value, there = (other_model if item == OTHER_MODEL else item for item in (value, there))
-    plain = planned(backend=backend, **needed_with(parameter))
-    changed = planned(**{"backend": backend, **needed_with(parameter), parameter: value})
+    plain, changed = both(planned, case, parameter, value)
     assert at(changed, place) == there
-    if parameter not in ("algorithm", "backend"):
-        assert plain != changed
-
-
-@pytest.mark.parametrize("parameter", CPU)
-def test_cpu_receives(planned, other_model, parameter):
-    check_row(planned, other_model, "cpu", (parameter, CPU[parameter]))
-
-
-@pytest.mark.parametrize("parameter", INSTRUCTLAB)
-def test_instructlab_training_receives(planned, other_model, gpu, parameter):
-    check_row(planned, other_model, "instructlab-training", (parameter, INSTRUCTLAB[parameter]))
-
-
-@pytest.mark.parametrize("parameter", CPU_REFUSES)
-def test_cpu_refuses(planned, parameter):
-    value, said = CPU_REFUSES[parameter]
-    with pytest.raises(UserError) as error:
-        planned(backend="cpu", **{parameter: value})
-    message = f"training.{parameter}: {value} cannot be honoured by the cpu backend: {said}"
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize("parameter", INSTRUCTLAB_REFUSES)
-def test_instructlab_training_refuses(planned, gpu, parameter):
-    value, said = INSTRUCTLAB_REFUSES[parameter]
-    with pytest.raises(UserError) as error:
-        planned(backend="instructlab-training", **{parameter: value})
-    assert str(error.value).startswith(f"training.{parameter}: {value} cannot be honoured by the ")
-    assert str(error.value).endswith(said)
+    assert plain != changed
 
 
 @pytest.mark.parametrize(
-    ("received", "refused"), [(CPU, CPU_REFUSES), (INSTRUCTLAB, INSTRUCTLAB_REFUSES)]
+    ("case", "parameter"),
+    [(case, parameter) for case in CASES for parameter in RECEIVES[case]],
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
 )
-def test_no_parameter_of_the_training_block_is_ignored(received, refused):
-    assert received.keys() | refused.keys() == TrainingConfig.model_fields.keys()
-    assert not received.keys() & refused.keys()
+def test_the_backend_receives(planned, gpu, case, parameter):
+    value, argument = RECEIVES[case][parameter]
+    plain, changed = both(planned, case, parameter, value)
+    there = True if argument == "disable_flash_attn" else value
+    assert changed.parameters[argument] == there
+    assert plain.parameters.get(argument) != there
+
+
+@pytest.mark.parametrize(
+    ("case", "parameter"),
+    [(case, parameter) for case in CASES for parameter in REFUSES[case]],
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
+)
+def test_the_backend_refuses(planned, gpu, case, parameter):
+    value, said = REFUSES[case][parameter]
+    with pytest.raises(UserError) as error:
+        both(planned, case, parameter, value)
+    start = f"training.{parameter}: {value} cannot be honoured by the {case[1]} backend: "
+    assert str(error.value).startswith(start)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_no_parameter_of_the_training_block_is_ignored(case):
+    received, refused = RECEIVES[case].keys(), REFUSES[case].keys()
+    assert received | refused | APART == TrainingConfig.model_fields.keys()
+    assert not received & refused - {"optimizer"}
+
+
+@pytest.mark.parametrize("parameter", ["use_liger", "lr_scheduler"])
+def test_a_refusal_says_what_to_set(planned, parameter):
+    with pytest.raises(UserError, match=": set "):
+        planned(backend="cpu", use_liger=True)
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_the_best_checkpoint_is_chosen_where_a_held_out_loss_is_measured(planned, gpu, case):
+    values = {"algorithm": case[0], "backend": case[1], "checkpoint_choice": "best"}
+    if case[1] == "instructlab-training":
+        with pytest.raises(UserError, match=r"validation_steps: 5 cannot be honoured"):
+            planned(**values, validation_steps=5)
+        return
+    plan = planned(**values, validation_steps=5)
+    assert plan.checkpoint_choice == "best"
+    assert plan.parameters.get("save_best_val_loss", True)
+
+
+def test_a_held_out_loss_without_held_out_rows_is_refused(planned):
+    with pytest.raises(UserError, match=r"nothing is held out: lower dataset\.split"):
+        planned(backend="cpu", validation_steps=5, given={"held_out_file": None})
 
 
 def test_the_whole_of_what_the_backends_receive_for_the_defaults(planned, gpu):
     assert planned(backend="cpu").parameters == CPU_DEFAULTS
     assert planned(backend="instructlab-training").parameters == INSTRUCTLAB_DEFAULTS
+
+
+# extra
+
+
+@pytest.mark.parametrize(
+    ("case", "extra"),
+    [
+        (("sft", "instructlab-training"), {"keep_last_checkpoint_only": True}),
+        (("osft", "mini-trainer"), {"save_dtype": "bfloat16"}),
+        (("lora_sft", "cpu"), {"init_lora_weights": "gaussian"}),
+    ],
+    ids="-".join,
+)
+def test_further_arguments_of_a_backend_are_passed_on(planned, gpu, case, extra):
+    _, plan = both(planned, case, "extra", extra)
+    assert extra.items() <= plan.parameters.items()
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_further_arguments_that_a_backend_does_not_have_are_refused(planned, gpu, case):
+    with pytest.raises(UserError, match=r"training\.extra: no_such is no argument of the "):
+        both(planned, case, "extra", {"no_such": 1})
+
+
+def test_further_arguments_that_have_a_parameter_are_refused(planned, gpu):
+    with pytest.raises(UserError, match=r"training\.extra: random_seed is already set"):
+        planned(backend="instructlab-training", extra={"random_seed": 1})
+
+
+# The parts of a batch
+
+
+@pytest.mark.parametrize(
+    ("values", "rows"),
+    [
+        ({"micro_batch_size": 4}, 4),
+        ({"gradient_accumulation_steps": 8}, 4),
+        ({"micro_batch_size": 4, "gradient_accumulation_steps": 8}, 4),
+    ],
+)
+def test_of_micro_batch_accumulation_and_batch_the_third_follows(planned, values, rows):
+    plan = planned(backend="cpu", effective_batch_size=32, **values)
+    assert plan.parameters["micro_batch_size"] == rows
+
+
+def test_parts_of_a_batch_that_contradict_each_other_are_refused(planned):
+    values = {"micro_batch_size": 4, "gradient_accumulation_steps": 4}
+    with pytest.raises(UserError, match=r"is 16 and effective_batch_size is 32: set .* to 16"):
+        planned(backend="cpu", effective_batch_size=32, **values)
+
+
+@pytest.mark.parametrize("name", ["micro_batch_size", "gradient_accumulation_steps"])
+def test_parts_that_do_not_divide_the_batch_are_refused(planned, name):
+    with pytest.raises(UserError, match=rf"{name} \(5\) does not divide effective_batch_size"):
+        planned(backend="cpu", effective_batch_size=32, **{name: 5})
+
+
+def test_a_batch_smaller_than_the_number_of_processes_is_refused(planned, gpu):
+    with pytest.raises(UserError, match=r"effective_batch_size \(2\) is below .* \(4\)"):
+        planned({"gpus_per_worker": 4}, backend="instructlab-training", effective_batch_size=2)
 
 
 @pytest.mark.parametrize(
@@ -260,17 +523,45 @@ def test_a_run_that_would_write_no_model_is_refused(planned, gpu):
 # Which backend.
 
 
-def test_auto_takes_the_gpu_where_there_is_one(gpu):
-    assert choose_backend(TrainingConfig()) == "instructlab-training"
+@pytest.mark.parametrize(
+    ("algorithm", "backend"),
+    [("sft", "instructlab-training"), ("osft", "mini-trainer"), ("lora_sft", "peft")],
+)
+def test_auto_takes_the_gpu_where_there_is_one(gpu, algorithm, backend):
+    assert choose_backend(TrainingConfig(algorithm=algorithm)) == backend
 
 
-def test_auto_takes_the_cpu_elsewhere(no_gpu):
-    assert choose_backend(TrainingConfig()) == "cpu"
+@pytest.mark.parametrize("algorithm", ["sft", "osft", "lora_sft"])
+def test_auto_takes_the_cpu_elsewhere(no_gpu, algorithm):
+    assert choose_backend(TrainingConfig(algorithm=algorithm)) == "cpu"
 
 
-def test_a_gpu_backend_without_a_gpu_is_refused(no_gpu):
+@pytest.mark.parametrize(
+    ("algorithm", "backend"),
+    [("sft", "instructlab-training"), ("osft", "mini-trainer"), ("lora_sft", "peft")],
+)
+def test_a_gpu_backend_without_a_gpu_is_refused(no_gpu, algorithm, backend):
     with pytest.raises(UserError, match="needs an NVIDIA GPU and this machine has none"):
-        choose_backend(TrainingConfig(backend="instructlab-training"))
+        choose_backend(TrainingConfig(algorithm=algorithm, backend=backend))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "backend", "remedy"),
+    [
+        ("sft", "mini-trainer", "set instructlab-training, cpu or auto"),
+        ("osft", "instructlab-training", "set mini-trainer, cpu or auto"),
+        ("lora_sft", "instructlab-training", "set peft, cpu or auto"),
+        ("sft", "peft", "set instructlab-training, cpu or auto"),
+    ],
+)
+def test_a_backend_of_another_algorithm_is_refused(gpu, algorithm, backend, remedy):
+    with pytest.raises(UserError, match=f"{backend} does not train {algorithm}: {remedy}"):
+        choose_backend(TrainingConfig(algorithm=algorithm, backend=backend))
+
+
+def test_a_backend_that_does_not_work_is_refused_with_the_one_that_does(gpu):
+    with pytest.raises(UserError, match=r"trl 1\.16 no longer has, .*: set peft"):
+        choose_backend(TrainingConfig(algorithm="lora_sft", backend="unsloth"))
 
 
 def test_cpu_is_taken_by_name_where_there_is_a_gpu(gpu):
@@ -286,13 +577,22 @@ def test_a_gpu_that_is_hidden_is_none(monkeypatch, hidden):
 # The fingerprint names the run folder: what would train another model has another one.
 
 
-@pytest.mark.parametrize("parameter", sorted(CPU.keys() - {"algorithm", "backend", "hf_token_env"}))
-def test_each_parameter_changes_the_fingerprint(planned, other_model, parameter):
-    value = other_model if parameter == "base_model" else CPU[parameter][0]
-    common = needed_with(parameter)
-    plain = planned(backend="cpu", **common)
-    changed = planned(**{"backend": "cpu", **common, parameter: value})
+@pytest.mark.parametrize("parameter", sorted(RECEIVES["sft", "cpu"]))
+def test_each_parameter_changes_the_fingerprint(planned, parameter):
+    plain, changed = both(planned, ("sft", "cpu"), parameter, RECEIVES["sft", "cpu"][parameter][0])
     assert changed.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("parameter", sorted(PLATFORM.keys() - {"hf_token_env"}))
+def test_what_the_platform_does_changes_the_fingerprint(planned, other_model, parameter):
+    value = other_model if parameter == "base_model" else PLATFORM[parameter][0]
+    plain, changed = both(planned, ("sft", "cpu"), parameter, value)
+    assert changed.fingerprint != plain.fingerprint
+
+
+def test_the_algorithm_changes_the_fingerprint(planned):
+    plans = [planned(backend="cpu", algorithm=name) for name in ("sft", "osft", "lora_sft")]
+    assert len({plan.fingerprint for plan in plans}) == 3
 
 
 def test_backend_data_base_model_and_attempt_change_the_fingerprint(planned, gpu):

@@ -51,8 +51,8 @@ class TrainingConfig(
         parameter(
             "auto",
             "What trains: instructlab-training (sft on NVIDIA GPUs), mini-trainer (osft on NVIDIA "
-            "GPUs), peft (lora_sft on one NVIDIA GPU), cpu (all three, in one process), or auto: the "
-            "algorithm's own where there is a GPU, else cpu.",
+            "GPUs), peft (lora_sft on one NVIDIA GPU), cpu (all three, in one process), or auto: "
+            "the algorithm's own where there is a GPU, else cpu.",
             seed=("training_backend",),
         )
     )

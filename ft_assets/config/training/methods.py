@@ -41,7 +41,7 @@ class OsftParameters(Block):
 
     @field_validator("target_patterns", mode="before")
     @classmethod
-    def _commas(cls, value: Any) -> Any:
+    def _split_patterns(cls, value: Any) -> Any:
         return _split_commas(value)
 
 
@@ -89,7 +89,7 @@ class LoraParameters(Block):
 
     @field_validator("lora_target_modules", mode="before")
     @classmethod
-    def _commas(cls, value: Any) -> Any:
+    def _split_modules(cls, value: Any) -> Any:
         return _split_commas(value)
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import model_validator
 
@@ -91,11 +91,14 @@ class OptimizerParameters(Block):
     def _no_text_for_a_map(cls, values: Any) -> Any:
         """The seeds' form, ``key=value,key=value``, is told how it is written here."""
         key = "lr_scheduler_kwargs"
-        if isinstance(values, dict) and isinstance(values.get(key), str):  # pyright: ignore[reportUnknownMemberType]
-            if values[key] == "":
-                return {**values, key: {}}
+        if not isinstance(values, dict):
+            return values
+        given = dict(cast("dict[str, Any]", values))
+        if given.get(key) == "":
+            given[key] = {}
+        elif isinstance(given.get(key), str):
             raise ValueError(f"{key} is a map here, such as {{min_lr_rate: 0.1}}, and no text")
-        return values  # pyright: ignore[reportUnknownVariableType]
+        return given
 
     @model_validator(mode="after")
     def _scheduler_knows_its_arguments(self) -> Any:
@@ -107,11 +110,10 @@ class OptimizerParameters(Block):
                     f"lr_scheduler_kwargs: {name} is not known to {self.lr_scheduler}, which takes "
                     f"{takes}"
                 )
-            wanted = str if name in _TEXTS else (int, float)
+            kind, wanted = ("text", str) if name in _TEXTS else ("number", (int, float))
             if not isinstance(value, wanted) or isinstance(value, bool):
-                raise ValueError(
-                    f"lr_scheduler_kwargs: {name} is {value!r}: write a "
-                    f"{'text' if name in _TEXTS else 'number'}"
+                raise ValueError(  # noqa: TRY004  (pydantic takes no TypeError)
+                    f"lr_scheduler_kwargs: {name} is {value!r}: write a {kind}"
                 )
         if self.lr_scheduler == "warmup_stable_decay" and (
             "num_decay_steps" not in self.lr_scheduler_kwargs
