@@ -130,16 +130,7 @@ def _evaluate(
         seed=config.seed,
         output_dir=str(output),
     )
-    plan_file = output / "plan.json"
-    plan.write(plan_file)
-    this.work_seconds.append(
-        launcher.run(
-            this.context,
-            module="ft_assets.evaluation.worker",
-            plan=plan_file,
-            on_progress=this.report,
-        )
-    )
+    this.run_worker(launcher, "ft_assets.evaluation.worker", plan, output / "plan.json")
 
 
 def _base_folder(
@@ -150,16 +141,9 @@ def _base_folder(
         _train_plan(model).base_model, folder=this.pipeline.folder, models=home.models
     )
     if prepared_path(base, home.models) is None:
-        plan_file = output / "prepare.json"
         plan = PreparePlan(base_model=base, models_dir=str(home.models))
-        plan_file.write_text(plan.model_dump_json())
-        this.work_seconds.append(
-            launcher.run(
-                this.context,
-                module="ft_assets.training.prepare_worker",
-                plan=plan_file,
-                on_progress=this.report,
-            )
+        this.run_worker(
+            launcher, "ft_assets.training.prepare_worker", plan, output / "prepare.json"
         )
     path = prepared_path(base, home.models)
     assert path is not None

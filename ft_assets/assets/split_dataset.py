@@ -175,16 +175,7 @@ def _task_documents(this: Step, folder: Path, launcher: ProcessLauncher) -> Path
         include_path=str(include) if include else None,
         output=str(documents),
     )
-    plan_file = folder / "plan.json"
-    plan_file.write_text(plan.model_dump_json(indent=1))
-    this.work_seconds.append(
-        launcher.run(
-            this.context,
-            module="ft_assets.evaluation.documents_worker",
-            plan=plan_file,
-            on_progress=this.report,
-        )
-    )
+    this.run_worker(launcher, "ft_assets.evaluation.documents_worker", plan, folder / "plan.json")
     return documents
 
 

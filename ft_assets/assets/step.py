@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from pydantic import BaseModel
 
 from ft_assets import progress
 from ft_assets.config import Pipeline, PipelineSpec
@@ -26,7 +27,7 @@ from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
 from ft_assets.training.plan import refuse_what_never_runs
 from resources.errors import UserError
 from resources.home import Home
-from resources.launcher.process import ChildFailedError
+from resources.launcher.process import ChildFailedError, ProcessLauncher
 from resources.sources import SourceUnavailableError, redact
 from resources.store import Artifact, ArtifactStore, Draft
 
@@ -184,6 +185,22 @@ class Step:
                 ),
             },
             check_results=list(check_results),
+        )
+
+    def run_worker(
+        self, launcher: ProcessLauncher, module: str, plan: BaseModel, plan_file: Path
+    ) -> None:
+        """Have a process of its own carry out a plan; its time counts as work.
+
+        Args:
+            launcher: starts it.
+            module: the worker, ``python -m MODULE PLAN_FILE``.
+            plan: what it does.
+            plan_file: where the plan is written; the worker's output lies beside it.
+        """
+        plan_file.write_text(plan.model_dump_json(indent=1))
+        self.work_seconds.append(
+            launcher.run(self.context, module=module, plan=plan_file, on_progress=self.report)
         )
 
     def report(self, report: Mapping[str, Any]) -> None:

@@ -128,16 +128,7 @@ def _make(
 ) -> Artifact:
     folder = home.runs / f"{this.run_folder_prefix}-{fingerprint[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    plan_file = folder / "plan.json"
-    plan_file.write_text(plan.model_dump_json(indent=1))
-    this.work_seconds.append(
-        launcher.run(
-            this.context,
-            module="ft_assets.training.token_worker",
-            plan=plan_file,
-            on_progress=this.report,
-        )
-    )
+    this.run_worker(launcher, "ft_assets.training.token_worker", plan, folder / "plan.json")
     report = TokenReport.model_validate_json((folder / REPORT_FILE).read_text())
     drift = _drift(this, store, plan, report)
     metadata = {
