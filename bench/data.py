@@ -1,13 +1,21 @@
 """Rows per second of the data plane: validate every row, drop exact duplicates, hash split, write.
 
-Ours is `ingest` and `split` without the search for near duplicates, in one process. Beside it stand
-the parser's own limit, and the way through `datasets` that Kubeflow's component takes: load, select
-the columns, look at the first 100 rows, split at random, write both sides, once as an artifact and
-once to the volume. That way validates 100 rows and drops nothing.
+Ours is `ingest` and `split` without the search for near duplicates. Beside it stand the parser's
+own limit, and two ways through `datasets` in memory:
+
+- the same work (`ratio_to_datasets`): load, validate every row (roles, contents, at least one
+  answer), give it the SHA-256 of its canonical JSON, drop exact duplicates, split by hash, write
+  both sides once. The documented means of `datasets`: `filter` and `map` in batches, plain Python
+  in the functions. What ours also does is left out: other formats, a report, lines for bad rows.
+- Kubeflow's component as it is (`ratio_to_component`): load, select the columns, look at the first
+  100 rows, split at random, write both sides, once as an artifact and once to the volume. It
+  validates 100 rows and drops nothing.
 
 Each side runs in a process of its own, in turn, on the same file, which is made for the run from
 the sentences of this repository's documents and examples by a seeded generator (2 % of its rows are
-equal and 2 % nearly equal to an earlier one). Prints one JSON object as its last line.
+equal and 2 % nearly equal to an earlier one). `peak_mib` adds up the peaks of a side's process and
+of all that it started, also of those that were not there at the same time: no less than what was
+in use at any time. Prints one JSON object as its last line.
 
     python bench/data.py                 # 1 GB
     python bench/data.py --rows 50000    # a short run
@@ -17,9 +25,11 @@ equal and 2 % nearly equal to an earlier one). Prints one JSON object as its las
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -28,9 +38,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+import psutil
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -48,6 +59,8 @@ OTHER = (
     "It works \N{RIGHTWARDS ARROW} ship it \N{ROCKET} and then \N{LEFT DOUBLE QUOTATION MARK}rest.",
 )
 CHECKED = 100  # rows that the component looks at
+LOOK_SECONDS = 0.1  # between two looks at the memory of processes that a side starts
+ROLES = {"system", "user", "assistant", "tool"}
 
 
 def sentences() -> list[str]:
@@ -145,23 +158,98 @@ def ingest_only(path: Path, scratch: Path) -> dict[str, Any]:
     return {"rows": report.rows_read, "seconds": time.perf_counter() - began}
 
 
-def through_datasets(path: Path, scratch: Path) -> dict[str, Any]:
+def component(path: Path, scratch: Path) -> dict[str, Any]:
+    """Kubeflow's component: 100 rows are looked at, none is dropped, all is written twice."""
+    loaded = load(path, scratch)
+    began = loaded.began
+    rows = loaded.rows.select_columns(["messages"])
+    for row in rows.select(range(min(CHECKED, len(rows)))):
+        if not all({"role", "content"} <= turn.keys() for turn in row["messages"]):
+            raise ValueError("a row is no chat")
+    sides = rows.train_test_split(test_size=0.1, seed=1)
+    for place in ("artifact", "volume"):  # it keeps both sides twice
+        for name in ("train", "test"):
+            sides[name].to_json(scratch / f"{place}-{name}.jsonl")
+    return {"rows": len(rows), "seconds": time.perf_counter() - began}
+
+
+def datasets_same_work(path: Path, scratch: Path) -> dict[str, Any]:
+    """What ours does, through `datasets`: all rows are looked at, duplicates dropped."""
+    loaded = load(path, scratch)
+    began = loaded.began
+    read = len(loaded.rows)
+    in_memory = {"batched": True, "keep_in_memory": True, "load_from_cache_file": False}
+    rows = loaded.rows.filter(are_valid, input_columns="messages", **in_memory)
+    if len(rows) != read:
+        raise ValueError("a row is not valid")
+    rows = rows.map(with_ids, input_columns="messages", **in_memory)
+    seen: set[str] = set()
+    rows = rows.filter(
+        lambda ids: [is_new(id_, seen) for id_ in ids], input_columns="id", **in_memory
+    )
+    train = rows.filter(lambda ids: [in_train(id_) for id_ in ids], input_columns="id", **in_memory)
+    test = rows.filter(
+        lambda ids: [not in_train(id_) for id_ in ids], input_columns="id", **in_memory
+    )
+    train.to_json(scratch / "train.jsonl")
+    test.to_json(scratch / "held_out.jsonl")
+    return {
+        "rows": read,
+        "seconds": time.perf_counter() - began,
+        "train_rows": len(train),
+        "held_out_rows": len(test),
+    }
+
+
+class Loaded(NamedTuple):
+    rows: Any
+    began: float
+
+
+def load(path: Path, scratch: Path) -> Loaded:
+    """As the component does; what the import takes does not count."""
     import datasets
 
     datasets.disable_progress_bars()
     began = time.perf_counter()
-    loaded = datasets.load_dataset(
-        "json", data_files=str(path), split="train", cache_dir=str(scratch / "cache")
-    )
-    loaded = loaded.select_columns(["messages"])
-    for row in loaded.select(range(min(CHECKED, len(loaded)))):
-        if not all({"role", "content"} <= turn.keys() for turn in row["messages"]):
-            raise ValueError("a row is no chat")
-    sides = loaded.train_test_split(test_size=0.1, seed=1)
-    for place in ("artifact", "volume"):  # it keeps both sides twice
-        for name in ("train", "test"):
-            sides[name].to_json(scratch / f"{place}-{name}.jsonl")
-    return {"rows": len(loaded), "seconds": time.perf_counter() - began}
+    cache = str(scratch / "cache")
+    rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
+    return Loaded(rows, began)
+
+
+def are_valid(chats: list[list[dict[str, Any]]]) -> list[bool]:
+    return [is_valid(chat) for chat in chats]
+
+
+def is_valid(chat: list[dict[str, Any]]) -> bool:
+    """What ours asks of a plain chat."""
+    answers = 0
+    for place, turn in enumerate(chat):
+        role, content = turn["role"], turn["content"]
+        if role not in ROLES or not isinstance(content, str) or "\0" in content:
+            return False
+        if role == "system" and place:
+            return False
+        if role == "assistant":
+            if not content or content.isspace():
+                return False
+            answers += 1
+    return answers > 0
+
+
+def with_ids(chats: list[list[dict[str, Any]]]) -> dict[str, list[str]]:
+    lines = (json.dumps(c, sort_keys=True, ensure_ascii=False).encode() for c in chats)
+    return {"id": [hashlib.sha256(line).hexdigest() for line in lines]}
+
+
+def is_new(id_: str, seen: set[str]) -> bool:
+    new = id_ not in seen
+    seen.add(id_)
+    return new
+
+
+def in_train(id_: str) -> bool:
+    return int(id_[:16], 16) < 0.9 * 2**64
 
 
 def parse_orjson(path: Path, _: Path) -> dict[str, Any]:
@@ -189,30 +277,57 @@ def parse(path: Path, decode: Callable[[bytes], object]) -> dict[str, Any]:
 SIDES: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
     "ours": ours,
     "ingest": ingest_only,
-    "datasets": through_datasets,
+    "datasets": datasets_same_work,
+    "component": component,
     "orjson": parse_orjson,
     "msgspec": parse_msgspec,
 }
 
 
-def peak_mib() -> float:
-    """The most memory that this process has held, in MiB.
+def peak_mib(process: int | str = "self") -> float:
+    """The most memory that a process has held, in MiB.
 
     getrusage would start at what the parent process held when it made this one.
     """
-    status = Path("/proc/self/status").read_text("ascii")
+    status = Path(f"/proc/{process}/status").read_text("ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it has waited for; tells a busy machine from slow work."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(time.process_time() + children.ru_utime + children.ru_stime, 2)
 
 
 def apart(side: str, path: Path) -> dict[str, Any]:
     """One side in a process of its own."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         command = [sys.executable, __file__, "--side", side, str(path), scratch]
-        finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            below = peaks_below(process)
+            shown = process.stdout.read() if process.stdout else ""
+        if process.returncode:
+            raise RuntimeError(f"{side} ended with code {process.returncode}")
+    result: dict[str, Any] = json.loads(shown.splitlines()[-1])
+    result["peak_mib"] = round(result["peak_mib"] + sum(below.values()), 1)
+    result["processes"] = 1 + len(below)
     result["rows_per_second"] = round(result["rows"] / result["seconds"])
     print(json.dumps({"side": side, **result}), flush=True)
     return result
+
+
+def peaks_below(process: subprocess.Popen[str]) -> dict[int, float]:
+    """The peaks of all processes that a process starts until it ends, looked at often."""
+    peaks: dict[int, float] = {}
+    parent = psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            for child in parent.children(recursive=True):
+                peaks[child.pid] = max(peak_mib(child.pid), peaks.get(child.pid, 0.0))
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError, IndexError):
+            pass  # it ended meanwhile (a process that ended has no VmHWM)
+        time.sleep(LOOK_SECONDS)
+    return peaks
 
 
 def first_rows(path: Path, rows: int) -> Path:
@@ -230,22 +345,27 @@ def compared(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     rounds = [apart("ours", path) for _ in range(options.rounds)]
     mine = min(rounds, key=lambda result: result["seconds"])
     parsers = {side: apart(side, path)["rows_per_second"] for side in ("orjson", "msgspec")}
-    theirs = apart("datasets", first_rows(path, max(int(rows * options.datasets_share), 1)))
+    part = first_rows(path, max(int(rows * options.datasets_share), 1))
+    same, as_it_is = apart("datasets", part), apart("component", part)
     speed = mine["rows_per_second"]
     return {
         "rows_per_second": speed,
         "peak_mib": max(result["peak_mib"] for result in rounds),
-        "ratio_to_datasets": round(speed / theirs["rows_per_second"], 1),
+        "ratio_to_datasets": round(speed / same["rows_per_second"], 1),
+        "ratio_to_component": round(speed / as_it_is["rows_per_second"], 1),
         "ratio_to_parse": round(speed / max(parsers.values()), 3),
         "rows": rows,
         "gigabytes": round(size / GB, 3),
         "seconds": round(mine["seconds"], 2),
         "cpu_seconds": mine["cpu_seconds"],
         "ingest_seconds": mine["ingest_seconds"],
+        "processes": mine["processes"],
         "parse_rows_per_second": parsers,
-        "datasets_rows_per_second": theirs["rows_per_second"],
-        "datasets_peak_mib": theirs["peak_mib"],
-        "datasets_rows": theirs["rows"],
+        "datasets_rows_per_second": same["rows_per_second"],
+        "datasets_peak_mib": same["peak_mib"],
+        "component_rows_per_second": as_it_is["rows_per_second"],
+        "component_peak_mib": as_it_is["peak_mib"],
+        "datasets_rows": same["rows"],
         "rounds": options.rounds,
     }
 
@@ -275,8 +395,7 @@ def main() -> None:
     if options.side:
         side, path, scratch = options.side
         result = SIDES[side](Path(path), Path(scratch))
-        cpu = round(time.process_time(), 2)  # tells a busy machine from slow work
-        print(json.dumps({**result, "cpu_seconds": cpu, "peak_mib": round(peak_mib(), 1)}))
+        print(json.dumps({**result, "cpu_seconds": cpu_seconds(), "peak_mib": peak_mib()}))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         if options.sizes:

@@ -39,28 +39,34 @@ class PlainChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     messages: list[PlainTurn]
 
 
+Looked = tuple[PlainChat, str, int]
+"""A valid chat, its roles as a word of :data:`ROLE_OF`, and the characters of its contents."""
+
+ROLE_OF: dict[str, Role] = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
+"""The roles by their first letters."""
+
 _decode = msgspec.json.Decoder(PlainChat).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def plain_line(line: bytes) -> PlainChat | None:
-    """The chat of a line that holds a plain chat and no other key; None for the general way."""
+def looked_at(line: bytes) -> Looked | None:
+    """What is in a line that holds a plain chat and no other key; None for the general way."""
     try:
         chat = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return chat if _is_valid(chat.messages) else None
+    return _looked(chat)
 
 
-def plain_row(row: Mapping[str, Any]) -> PlainChat | None:
-    """The chat of a parsed row that may also hold metadata; None for the general way."""
+def row_looked_at(row: Mapping[str, Any]) -> Looked | None:
+    """What is in a parsed row that may also hold metadata; None for the general way."""
     if not _MEANINGFUL.isdisjoint(row):
         return None
     try:
         messages = msgspec.convert(row.get("messages"), list[PlainTurn])
     except msgspec.ValidationError:
         return None
-    return PlainChat(messages) if _is_valid(messages) else None
+    return _looked(PlainChat(messages))
 
 
 def plain_bytes(chat: PlainChat) -> bytes:
@@ -68,16 +74,19 @@ def plain_bytes(chat: PlainChat) -> bytes:
     return _encode(chat)
 
 
-def _is_valid(turns: list[PlainTurn]) -> bool:
-    answers = 0
-    for place, turn in enumerate(turns):
-        content = turn.content
+def _looked(chat: PlainChat) -> Looked | None:
+    """One loop for what is valid and for what is counted."""
+    roles = ""
+    characters = 0
+    for turn in chat.messages:
+        content, role = turn.content, turn.role
         if "\x00" in content:
-            return False
-        if turn.role == "assistant":
+            return None
+        if role == "assistant":
             if not content or content.isspace():
-                return False
-            answers += 1
-        elif turn.role == "system" and place > 0:
-            return False
-    return answers > 0
+                return None
+        elif role == "system" and roles:
+            return None
+        roles += role[0]
+        characters += len(content)
+    return (chat, roles, characters) if "a" in roles else None

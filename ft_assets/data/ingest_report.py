@@ -1,6 +1,7 @@
 """What is said about a data drop after its rows went by: numbers, and a few rows to look at.
 
-Belongs here: counting in constant memory. Does not belong here: deciding what a good row is.
+Belongs here: the report. Does not belong here: counting good rows
+(:mod:`ft_assets.data.row_counts`), deciding what a good row is.
 """
 
 from __future__ import annotations
@@ -11,30 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ft_assets.data.redaction import excerpt
+from ft_assets.data.fast_rows import ROLE_OF
+from ft_assets.data.row_counts import SHAPES, RowCounts
 from ft_assets.data.sensitive import hidden
-from ft_assets.data.shapes import Chat, Message, Row, Segments, Text, Tokens
-from ft_assets.data.texts import said
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from ft_assets.data.fast_rows import PlainChat
+    from ft_assets.data.checked_rows import Part
     from ft_assets.data.row_files import RowWriter
     from ft_assets.data.rows import BadRow
 
-_SAMPLES = 3  # rows in the report
-_SAMPLE_CHARACTERS = 200  # of each turn
-_SAMPLE_TURNS = 20
 _DROPPED_SHOWN = 20
-_KEYS = 50
-_KEY_CHARACTERS = 100
-_SHAPES: dict[type[Row], str] = {
-    Chat: "chat",
-    Segments: "segments",
-    Text: "text",
-    Tokens: "tokens",
-}
 _JSON_TYPES: dict[type, str] = {
     dict: "object",
     list: "array",
@@ -112,17 +101,8 @@ class Tally:
 
     files: Counter[str] = field(default_factory=Counter[str])
     dropped: Counter[str] = field(default_factory=Counter[str])
-    finds: Counter[str] = field(default_factory=Counter[str])
-    """What was found to be sensitive, by rule."""
-    plain_lines: int = 0
-    """Rows that were seen to have the key ``messages`` alone, and not looked at for keys."""
+    rows: RowCounts = field(default_factory=RowCounts)
     _dropped_rows: list[DroppedRow] = field(default_factory=list[DroppedRow])
-    _shapes: Counter[str] = field(default_factory=Counter[str])
-    _roles: Counter[str] = field(default_factory=Counter[str])
-    _characters: int = 0
-    _keys: dict[str, Counter[type]] = field(default_factory=dict[str, "Counter[type]"])
-    _samples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    _plain_chats: int = 0
 
     @property
     def reasons(self) -> str:
@@ -144,87 +124,47 @@ class Tally:
             self._dropped_rows.append(shown)
         return shown
 
-    def see_keys(self, row: Mapping[str, Any]) -> None:
-        """Count the keys of a source row."""
-        keys = self._keys
-        for name, value in row.items():
-            key = name[:_KEY_CHARACTERS]
-            types = keys.get(key)
-            if types is None:
-                if len(keys) >= _KEYS:
-                    continue
-                types = keys[key] = Counter()
-            if value is not None:
-                types[type(value)] += 1
+    def add(self, file: str, part: Part) -> None:
+        """Count the rows of a part; :meth:`drop` counts why the bad ones are bad."""
+        self.files[file] += part.good + len(part.bad)
+        self.rows.add(part.counts)
 
-    def keep(self, row: Row, id_: str) -> None:
-        """Count a good row."""
-        self._shapes[_SHAPES[type(row)]] += 1
-        if isinstance(row, Chat):
-            self._roles.update(message.role for message in row.messages)
-            self._characters += sum(len(message.content) for message in row.messages)
-        elif not isinstance(row, Tokens):
-            self._characters += sum(map(len, said(row).all))
-        if len(self._samples) < _SAMPLES:
-            self._samples.append({"id": id_, "messages": _shown(row)})
-
-    def keep_plain(self, chat: PlainChat, id_: str) -> None:
-        """Count a good plain chat, as :meth:`keep` would."""
-        roles = self._roles
-        self._plain_chats += 1
-        characters = 0
-        for turn in chat.messages:
-            roles[turn.role] += 1
-            characters += len(turn.content)
-        self._characters += characters
-        if len(self._samples) < _SAMPLES:
-            messages = [Message(content=turn.content, role=turn.role) for turn in chat.messages]
-            self._samples.append({"id": id_, "messages": _shown(Chat(messages))})
+    def samples_wanted(self) -> int:
+        """How many more rows there is room for in the report."""
+        return self.rows.wanted - len(self.rows.samples)
 
     def report(self, rows: RowWriter) -> IngestReport:
         """The report, when all rows have been written to ``rows``."""
-        shapes = self._shapes + Counter(chat=self._plain_chats)
+        counts = self.rows
         return IngestReport(
             files=dict(self.files),
             rows_read=self.files.total(),
             rows_kept=rows.rows,
             dropped=dict(self.dropped),
             dropped_rows=self._dropped_rows,
-            sensitive=dict(self.finds.most_common()),
+            sensitive=dict(counts.finds.most_common()),
             digest=rows.digest,
-            shapes=dict(shapes),
-            source_keys=self._source_keys(),
-            characters=self._characters,
-            turns=self._roles.total(),
-            roles=dict(self._roles),
-            samples=self._samples,
+            shapes=_in_order(counts.shapes, SHAPES.values()),
+            source_keys=_source_keys(counts),
+            characters=counts.characters,
+            turns=counts.roles.total(),
+            roles=_in_order(counts.roles, ROLE_OF.values()),
+            samples=counts.samples,
         )
 
-    def _source_keys(self) -> dict[str, SourceKey]:
-        keys = {key: Counter(types) for key, types in self._keys.items()}
-        if self.plain_lines:
-            keys.setdefault("messages", Counter())[list] += self.plain_lines
-        return {
-            key: SourceKey(
-                rows=types.total(),
-                types=sorted({_JSON_TYPES.get(type_, type_.__name__) for type_ in types}),
-            )
-            for key, types in keys.items()
-        }
+
+def _in_order(counts: Counter[str], names: Iterable[str]) -> dict[str, int]:
+    return {name: counts[name] for name in names if name in counts}
 
 
-def _shown(row: Row) -> list[dict[str, str]]:
-    if isinstance(row, Chat):
-        turns = [(m.role, m.content or _beside(m)) for m in row.messages]
-    else:
-        turns = [("text", piece) for piece in said(row).all]
-    return [
-        {"role": role, "content": excerpt(hidden(content), _SAMPLE_CHARACTERS)}
-        for role, content in turns[:_SAMPLE_TURNS]
-    ]
-
-
-def _beside(message: Message) -> str:
-    """What a turn without content says."""
-    calls = [str(call.get("function", call)) for call in message.tool_calls or ()]
-    return " ".join([message.reasoning_content or "", *calls]).strip()
+def _source_keys(counts: RowCounts) -> dict[str, SourceKey]:
+    keys = {key: Counter(types) for key, types in counts.keys.items()}
+    if counts.plain_lines:
+        keys.setdefault("messages", Counter())[list] += counts.plain_lines
+    return {
+        key: SourceKey(
+            rows=types.total(),
+            types=sorted({_JSON_TYPES.get(type_, type_.__name__) for type_ in types}),
+        )
+        for key, types in keys.items()
+    }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ft_assets.data.digest_set import Keys, Mask
 
-_BLOCK = 4 * 1024 * 1024  # bytes
+_BLOCK = 2 * 1024 * 1024  # bytes
 _NEWLINE = 10
 _BEFORE_ID, _ID, _AFTER_ID = b'{"id":"', 64, b'",'
 _HEAD = len(_BEFORE_ID) + _ID + len(_AFTER_ID)

@@ -10,6 +10,7 @@ appears under its name when it is complete, not before.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,14 +75,15 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-_BLOCK = 4 * 1024 * 1024
+_BLOCK = 512 * 1024  # bytes, which are then passed on
+_PASSED_ON = 4 * 1024 * 1024  # bytes that wait to be written
 
 
 class RowWriter:
     """Writes rows and knows how many there were and what their digest is.
 
-    Full blocks are hashed and written by a thread, which needs no lock of the interpreter for it;
-    one block at a time, so that memory stays constant.
+    Blocks are hashed and written by a thread, which needs no lock of the interpreter for it; only
+    so many of them wait for it, so that memory stays constant.
     """
 
     def __init__(self, file: BinaryIO, thread: ThreadPoolExecutor) -> None:
@@ -89,7 +91,8 @@ class RowWriter:
         self._thread = thread
         self._hash = hashlib.sha256()
         self._waiting = bytearray()
-        self._passed_on: Future[None] | None = None
+        self._passed_on: deque[tuple[int, Future[None]]] = deque()
+        self._size_passed_on = 0
         self.rows = 0
         self.bytes = 0
 
@@ -101,31 +104,43 @@ class RowWriter:
 
     def write(self, line: bytes) -> None:
         """Append one line, newline included."""
-        self._waiting += line
-        self.rows += 1
-        self.bytes += len(line)
-        if len(self._waiting) >= _BLOCK:
-            self._settle()
-            self._passed_on = self._thread.submit(self._put, self._waiting)
-            self._waiting = bytearray()
+        self.write_many(line, 1)
 
     def write_many(self, lines: bytes, rows: int) -> None:
         """Append whole lines that are in one piece already."""
-        self.rows += rows - 1  # write counts one
-        self.write(lines)
+        self.rows += rows
+        self.bytes += len(lines)
+        if len(lines) >= _BLOCK:  # as they are, not copied
+            self._pass_on_waiting()
+            self._pass_on(lines)
+            return
+        self._waiting += lines
+        if len(self._waiting) >= _BLOCK:
+            self._pass_on_waiting()
 
     def flush(self) -> None:
         """Hash and hand to the file what was written so far; what went wrong with it raises."""
-        self._settle()
-        self._put(self._waiting)
-        self._waiting = bytearray()
+        self._pass_on_waiting()
+        self._settle(0)
 
-    def _settle(self) -> None:
-        if self._passed_on is not None:
-            self._passed_on.result()
-            self._passed_on = None
+    def _pass_on_waiting(self) -> None:
+        if self._waiting:
+            self._pass_on(self._waiting)
+            self._waiting = bytearray()
 
-    def _put(self, block: bytearray) -> None:
+    def _pass_on(self, block: bytes | bytearray) -> None:
+        self._settle(_PASSED_ON)
+        self._passed_on.append((len(block), self._thread.submit(self._put, block)))
+        self._size_passed_on += len(block)
+
+    def _settle(self, most: int) -> None:
+        """Wait until at most so many bytes wait to be written."""
+        while self._size_passed_on > most:
+            size, written = self._passed_on.popleft()
+            self._size_passed_on -= size
+            written.result()
+
+    def _put(self, block: bytes | bytearray) -> None:
         self._hash.update(block)
         self._file.write(block)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -98,7 +99,34 @@ def iter_rows_or(
     except StreamError as error:
         raise UserError(f"{name}, after row {number}: {error}") from error
     if number == 0:
-        raise UserError(f"{name}: the file holds no rows: it must hold at least one")
+        raise no_rows(name)
+
+
+def lines_begin(path: Path, name: str) -> int | None:
+    """At which byte the rows of an uncompressed JSON Lines file begin; None for other formats.
+
+    Raises:
+        UserError: the file is missing, empty or UTF-16, or of no known format.
+    """
+    if _format(path, name) != (".jsonl", ""):
+        return None
+    with open_decoded(path, name, "") as stream:
+        return _begin(stream, name)
+
+
+def line_rows(
+    stream: io.BufferedIOBase, size: int, known: Callable[[bytes], T | None]
+) -> Iterator[T | RawRow | BadRow]:
+    """The rows in the next ``size`` bytes of the stream, which are whole lines.
+
+    They are numbered from 1, and their offsets begin at 0.
+    """
+    return _line_rows(stream, 0, known, size)
+
+
+def no_rows(name: str) -> UserError:
+    """The error for a file without rows."""
+    return UserError(f"{name}: the file holds no rows: it must hold at least one")
 
 
 def _not_known(line: bytes) -> None:
@@ -124,21 +152,29 @@ def _reader(
     if suffix == ".parquet":
         rows = enumerate(parquet_rows(stream, name), 1)
         return (RawRow(number, None, value) for number, value in rows)
-    head = stream.peek(4)
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{name}: the file is UTF-16: convert it to UTF-8")
-    offset = len(stream.read(len(codecs.BOM_UTF8))) if head.startswith(codecs.BOM_UTF8) else 0
+    offset = _begin(stream, name)
     if suffix == ".json":
         return _json_rows(stream, name, offset)
     return _line_rows(stream, offset, known)
 
 
+def _begin(stream: io.BufferedReader, name: str) -> int:
+    """Read over the byte order mark; how many bytes that were."""
+    head = stream.peek(4)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{name}: the file is UTF-16: convert it to UTF-8")
+    return len(stream.read(len(codecs.BOM_UTF8))) if head.startswith(codecs.BOM_UTF8) else 0
+
+
 def _line_rows(
-    stream: io.BufferedIOBase, offset: int, known: Callable[[bytes], T | None]
+    stream: io.BufferedIOBase,
+    offset: int,
+    known: Callable[[bytes], T | None],
+    end: int = sys.maxsize,
 ) -> Iterator[T | RawRow | BadRow]:
     number = 0
     limit = MAX_LINE_BYTES
-    while line := stream.readline(limit + 1):
+    while offset < end and (line := stream.readline(limit + 1)):
         number += 1
         size = len(line)
         if size > limit:

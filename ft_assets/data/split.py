@@ -6,7 +6,7 @@ Training rows that equal or nearly equal a held-out row are dropped
 (:mod:`~ft_assets.data.near_duplicates`), and so are, where asked for, those that nearly equal each
 other (:mod:`~ft_assets.data.near_clusters`).
 
-Belongs here: the order of the steps, and what is published. Memory: a few blocks of 4 MiB, 16 bytes
+Belongs here: the order of the steps, and what is published. Memory: a few blocks of 2 MiB, 16 bytes
 per distinct row up to a bound, and the indexes of the searches for near rows.
 """
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ft_assets.data.canonical import canonical_bytes, row_id
-from ft_assets.data.fast_rows import plain_bytes, plain_line, plain_row
+from ft_assets.data.fast_rows import PlainChat, looked_at, plain_bytes, row_looked_at
 from ft_assets.data.formats import RowError, RowFormat, normalize
 from ft_assets.data.ingest import DROPPED_FILE, ROWS_FILE, ingest
 from resources.errors import UserError
@@ -21,6 +21,16 @@ ANSWER = {"role": "assistant", "content": "Hello"}
 
 def line(*turns, **keys) -> bytes:
     return json.dumps({"messages": list(turns), **keys}).encode() + b"\n"
+
+
+def plain_line(raw: bytes) -> PlainChat | None:
+    looked = looked_at(raw)
+    return looked and looked[0]
+
+
+def plain_row(row: dict) -> PlainChat | None:
+    looked = row_looked_at(row)
+    return looked and looked[0]
 
 
 def general(raw: bytes) -> bytes | None:

@@ -1,0 +1,245 @@
+"""Large files are checked by several processes, which changes nothing but the time."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ft_assets.data import check_workers
+from ft_assets.data.check_workers import Helpers, helpers_for
+from ft_assets.data.checked_rows import Checker
+from ft_assets.data.formats import RowFormat
+from ft_assets.data.ingest import DROPPED_FILE, ROWS_FILE, ingest
+from resources.errors import UserError
+
+
+def chat(text: str, **beside: object) -> bytes:
+    turns = [{"role": "user", "content": text}, {"role": "assistant", "content": f"Re: {text}"}]
+    return json.dumps({"messages": turns, **beside}, ensure_ascii=False).encode()
+
+
+def helpers_left() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture
+def small_ranges(monkeypatch):
+    """So that a few lines are many ranges, and long lines giant ones."""
+    monkeypatch.setattr(check_workers, "_RANGE", 200)
+    monkeypatch.setattr(check_workers, "_GIANT", 700)
+    monkeypatch.setattr(check_workers, "_LOOK", 16)
+
+
+texts = st.text(max_size=12) | st.integers(0, 3).map(lambda size: "long " * 100 * size)
+lines = st.one_of(
+    texts.map(chat),
+    texts.map(lambda text: chat(text, id=1, source=None)),
+    texts.map(lambda text: json.dumps({"instruction": text, "output": "b"}).encode()),
+    texts.map(lambda text: json.dumps({"text": text, "mail": "a@b.org"}).encode()),
+    st.sampled_from(
+        [
+            b"",
+            b" \t",
+            b"\r",
+            b"{",
+            b"[]",
+            b"{}",
+            b"\xff",
+            chat("a") + b"\r",
+            chat("a") + b"\r" + chat("b"),
+            chat("mail someone@mail.org"),
+            b'{"messages": [{"role": "user", "content": "\\ud800"}]}',
+        ]
+    ),
+    st.dictionaries(texts, st.none() | st.integers() | texts, max_size=4).map(
+        lambda row: json.dumps(row).encode()
+    ),
+)
+contents = st.builds(
+    lambda bom, found, end: bom + b"\n".join([chat("first"), *found]) + end,
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.lists(lines, max_size=40),
+    st.sampled_from([b"", b"\n", b"\n\n", b"\n{"]),
+)
+options = st.sampled_from(
+    [
+        {},
+        {"sensitive": "redact"},
+        {"sensitive": "drop"},
+        {"options": RowFormat(roles={"user": ["x"]})},
+        {"group_by": "id"},
+        {"group_by": "id", "may_lack": True},
+        {"on_bad_rows": "fail"},
+        {"max_bad_rows": 2},
+    ]
+)
+
+
+def made(path: Path, out: Path, processes: int, **given: object) -> tuple[object, ...]:
+    """All that an ingest leaves behind: its report and both files, or its error."""
+    asked = {"on_bad_rows": "drop", "max_bad_rows": None, **given}
+    try:
+        report = ingest([("x.jsonl", path)], out, processes=processes, **asked)
+    except UserError as error:
+        assert not list(out.iterdir())
+        return (str(error),)
+    kept, dropped = (out / name for name in (ROWS_FILE, DROPPED_FILE))
+    return report.model_dump_json(), kept.read_bytes(), dropped.read_bytes()
+
+
+def as_one_stream(content: bytes, folder: Path, **given: object) -> tuple[object, ...]:
+    """The same rows through the way of compressed files, which are not cut into ranges."""
+    path = folder / "x.jsonl.gz"
+    path.write_bytes(gzip.compress(content, 1))
+    return made(path, folder / "stream", 0, **given)
+
+
+@settings(max_examples=150, deadline=None)
+@given(contents, options)
+def test_ranges_give_what_one_stream_gives(content, given):
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        small_ranges.__wrapped__(patch)
+        path = Path(name) / "x.jsonl"
+        path.write_bytes(content)
+        assert made(path, Path(name) / "ranges", 0, **given) == as_one_stream(
+            content, Path(name), **given
+        )
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(contents, min_size=2, max_size=4), options, st.integers(1, 3))
+def test_helpers_give_the_same_bytes_report_and_errors(found, given, processes):
+    content = b"\n".join(found)
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        small_ranges.__wrapped__(patch)
+        path = Path(name) / "x.jsonl"
+        path.write_bytes(content)
+        one = made(path, Path(name) / "one", 0, **given)
+        assert made(path, Path(name) / "several", processes, **given) == one
+        assert as_one_stream(content, Path(name), **given) == one
+    assert not helpers_left()
+
+
+def test_a_bad_row_in_a_later_range_is_named_by_its_place_in_the_file(tmp_path, small_ranges):
+    path = tmp_path / "x.jsonl"
+    good = b"".join(chat(f"{n}") + b"\n" for n in range(50))
+    path.write_bytes(good + b"\n{\n" + good)
+    with pytest.raises(UserError) as error:
+        ingest([("x", path)], tmp_path / "out", on_bad_rows="fail", max_bad_rows=None, processes=2)
+    assert str(error.value).startswith("x, row 52: broken JSON")
+    assert f"(the row starts at byte {len(good) + 1})" in str(error.value)
+    assert not list((tmp_path / "out").iterdir())
+    assert not helpers_left()
+
+
+def test_the_first_keys_of_the_file_are_kept_whatever_the_ranges(tmp_path, small_ranges):
+    rows = [chat("a", **{f"key {n * 7 + k}": 1 for k in range(7)}) for n in range(20)]
+    content = b"\n".join([*rows, *rows])
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    report = made(path, tmp_path / "several", 2)
+    assert report == as_one_stream(content, tmp_path)
+    keys = json.loads(report[0])["source_keys"]
+    assert len(keys) == 50
+    assert keys["key 3"]["rows"] == 2
+
+
+@pytest.fixture
+def many_rows(tmp_path, small_ranges) -> Path:
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"".join(chat(f"{n}") + b"\n" for n in range(1000)))
+    return path
+
+
+def test_a_helper_that_is_killed_is_an_error_and_no_hang(many_rows):
+    with Helpers(Checker(), 2) as helpers:
+        parts = helpers.parts(many_rows, 0, lambda: 0)
+        next(parts)
+        killed, other = helpers_left()
+        killed.kill()
+        with pytest.raises(ChildProcessError, match=r"many\.jsonl.*killed \(SIGKILL\).*memory"):
+            list(parts)
+        assert other.is_running()
+    assert not helpers_left()
+
+
+def test_a_helper_that_cannot_start_is_an_error_and_no_hang(many_rows, monkeypatch, capfd):
+    monkeypatch.setattr(check_workers, "_START", "raise SystemExit(3)")
+    with (
+        Helpers(Checker(), 2) as helpers,
+        pytest.raises(ChildProcessError, match="ended with code 3"),
+    ):
+        list(helpers.parts(many_rows, 0, lambda: 0))
+    assert not helpers_left()
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_what_goes_wrong_in_a_helper_is_raised_as_it_would_be_here(many_rows, number):
+    with Helpers(Checker(), number) as helpers:
+        parts = helpers.parts(many_rows, 0, lambda: 0)
+        next(parts)
+        os.truncate(many_rows, 5000)
+        with pytest.raises(UserError, match=r"many\.jsonl: the file became shorter"):
+            list(parts)
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from ft_assets.data import check_workers
+from ft_assets.data.checked_rows import Checker
+
+check_workers._RANGE = 200
+with check_workers.Helpers(Checker(), 2) as helpers:
+    parts = helpers.parts(Path(sys.argv[1]), 0, lambda: 0)
+    next(parts)
+    print(*(helper._process.pid for helper in helpers._helpers), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_helpers_end_with_their_parent(many_rows, how):
+    command = [sys.executable, "-c", PARENT, str(many_rows)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:
+        helpers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert len(helpers) == 2
+        if how == signal.SIGINT:  # Ctrl-C reaches all processes of the terminal
+            os.killpg(parent.pid, how)
+        else:
+            parent.send_signal(how)
+        parent.wait(timeout=30)
+        _, alive = psutil.wait_procs(helpers, timeout=30)
+        assert not alive
+        assert parent.stderr.read().count("Traceback") == (how == signal.SIGINT)
+
+
+def test_little_data_pays_for_no_process(tmp_path, monkeypatch):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(chat("a") + b"\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert helpers_for([("x.jsonl", path)]) == 0
+    monkeypatch.setattr(check_workers, "WORTH_IT", 1)
+    assert helpers_for([("x.jsonl", path)]) == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert helpers_for([("x.jsonl", path)]) == 0
+
+
+def test_a_helper_imports_nothing_heavy():
+    code = (
+        "import sys, ft_assets.data.check_workers, ft_assets.data.checked_rows; "
+        "print({'dagster', 'numpy', 'pandas', 'pyarrow', 'pydantic', 'torch'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
+    assert shown.stdout == b"set()\n"
