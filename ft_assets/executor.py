@@ -30,3 +30,8 @@ def executor() -> dg.ExecutorDefinition:
 
         return k8s_job_executor
     raise UserError(f"FT_EXECUTOR is {name!r}: set one of {', '.join(NAMES)}")
+
+
+def on_kubernetes() -> bool:
+    """Whether each step gets a pod of its own, with what its ``kubernetes`` block asks for."""
+    return os.environ.get("FT_EXECUTOR") == "k8s"

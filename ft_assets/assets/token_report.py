@@ -10,13 +10,16 @@ import dagster as dg
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
 from ft_assets.charts import bar_chart, sparkline_markdown
 from ft_assets.checks import drift as drift_check
-from ft_assets.checks import trained_tokens
+from ft_assets.checks import fits_memory, trained_tokens
 from ft_assets.config import Pipeline
+from ft_assets.executor import on_kubernetes
 from ft_assets.lineage import SHORT, table
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.drift import Drift, TokenShape, compare
-from ft_assets.training.plan import mask_policy
+from ft_assets.training.estimate import TrainingEstimate, estimate, read_architecture
+from ft_assets.training.estimate.world import this_cpu_has_bf16
+from ft_assets.training.plan import has_nvidia_gpu, mask_policy
 from ft_assets.training.token_report import TokenReport
 from ft_assets.training.token_worker import PREVIEW_FILE, REPORT_FILE, TokenPlan
 from resources.home import Home
@@ -52,6 +55,7 @@ def token_report(
         check_specs=[
             trained_tokens.check_spec(key, partitions),
             drift_check.check_spec(key, partitions),
+            fits_memory.check_spec(key, partitions),
         ],
     )
     def asset(
@@ -67,11 +71,11 @@ def token_report(
             existing = store.find(this.key, this.partition)
             if existing is not None and existing.manifest.metadata["fingerprint"] == fingerprint:
                 context.log.info(f"Up to date: fingerprint {fingerprint[:SHORT]}")
-                return _result(this, existing, split, up_to_date=True)
+                return _result(this, existing, split, home, up_to_date=True)
             artifact = _make(
                 this, store, split, plan, fingerprint=fingerprint, home=home, launcher=launcher
             )
-            return _result(this, artifact, split, up_to_date=False)
+            return _result(this, artifact, split, home, up_to_date=False)
 
     return asset
 
@@ -176,7 +180,34 @@ def _drift(this: Step, store: ArtifactStore, plan: TokenPlan, report: TokenRepor
     return None
 
 
-def _result(this: Step, artifact: Artifact, split: Artifact, *, up_to_date: bool) -> Materialized:
+def training_estimate(
+    this: Step, home: Home, report: TokenReport, backend: str | None = None
+) -> TrainingEstimate:
+    """What training these rows will need and take, in the effective specification.
+
+    Args:
+        this: the step.
+        home: where prepared base models are.
+        report: the rows as tokens.
+        backend: what trains, where it is known; else what will train here or in its pod.
+    """
+    training = this.spec.training
+    if backend is None and training.backend == "auto":
+        on_gpu = has_nvidia_gpu() or (on_kubernetes() and this.spec.kubernetes.gpus_per_worker)
+        backend = None if on_gpu else "cpu"
+    return estimate(
+        read_architecture(locate_base_model(this, home), home.models),
+        training,
+        this.spec.kubernetes,
+        report,
+        backend=backend,
+        cpu_has_bf16=this_cpu_has_bf16(),
+    )
+
+
+def _result(
+    this: Step, artifact: Artifact, split: Artifact, home: Home, *, up_to_date: bool
+) -> Materialized:
     """From the manifest alone, so that a reused report shows and decides the same."""
     manifest: Any = artifact.manifest.metadata
     report = TokenReport.model_validate(manifest["report"])
@@ -211,5 +242,6 @@ def _result(this: Step, artifact: Artifact, split: Artifact, *, up_to_date: bool
         check_results=[
             trained_tokens.check_result(this.key, report),
             drift_check.check_result(this.key, Drift.model_validate(drift) if drift else None),
+            fits_memory.check_result(this.key, training_estimate(this, home, report)),
         ],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -223,6 +224,26 @@ def _takes_text(setting: str) -> bool:
     return any(annotation in (str, str | None) for annotation in annotations)
 
 
+@main.command("plan")
+@click.argument("pipeline")
+@click.option("--partition", help="The data drop; the newest one when not given.")
+@click.option(
+    "--set", "settings", multiple=True, help="A parameter for this plan: training.num_epochs=2."
+)
+@json_option
+@command
+def plan_run(
+    *, pipeline: str, partition: str | None, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Show what a run needs: memory, time, cost and pod. Starts nothing, needs no GPU."""
+    from ft_assets.cli.plan import plan
+
+    chosen = _pipeline(pipeline)
+    with stdout_is_for_results(), _instance() as instance:
+        partition = _drop(chosen, partition, instance)
+    plan(chosen, partition, _parse_settings(settings), as_json=as_json)
+
+
 @main.group()
 def data() -> None:
     """Look at the rows as the model will see them."""
@@ -242,6 +263,17 @@ def data_preview(*, pipeline: str, partition: str | None, row: int, as_json: boo
     with stdout_is_for_results(), _instance() as instance:
         partition = _drop(chosen, partition, instance)
     preview(chosen, partition, row, as_json=as_json)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+@command
+def profile(*, path: Path, as_json: bool) -> None:
+    """Show where time and memory went: PATH is an artifact, a run folder or a trace."""
+    from ft_assets.cli.profile import show_profile
+
+    show_profile(path, as_json=as_json)
 
 
 @main.group()

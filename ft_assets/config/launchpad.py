@@ -89,6 +89,19 @@ def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> Pipelin
         values[block_name].update(
             {name: value for name, value in config.items() if name in block_class.model_fields}
         )
+    return changed_spec(values, "this run's config is not valid")
+
+
+def changed_spec(values: Mapping[str, Any], where: str) -> PipelineSpec:
+    """A specification from its values after a person changed some.
+
+    Args:
+        values: all values, block by block.
+        where: what a refusal begins with.
+
+    Raises:
+        UserError: a value is out of range or values do not agree; the message names the parameter.
+    """
     try:
         return PipelineSpec.model_validate(values)
     except ValidationError as error:
@@ -97,4 +110,4 @@ def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> Pipelin
             f"{item['msg'].removeprefix('Value error, ')}" + shown_value(item["input"])
             for item in error.errors()
         ]
-        raise UserError("this run's config is not valid: " + "; ".join(messages)) from error
+        raise UserError(f"{where}: " + "; ".join(messages)) from error

@@ -1,0 +1,142 @@
+"""Where a run takes place: backend, processes, and how much memory and arithmetic each has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ft_assets.config import KubernetesConfig, TrainingConfig
+
+GIB = 1024**3
+
+Sharding = Literal["FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "NO_SHARD"]
+
+GPU_BACKEND = {"sft": "instructlab-training", "osft": "mini-trainer", "lora_sft": "peft"}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_FACTOR = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
+    f"{unit}i": 1024.0 ** (power + 1) for power, unit in enumerate("KMGTPE")
+}
+
+
+class World(BaseModel):
+    """The machines of one run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backend: str
+    on_gpu: bool
+    processes: int
+    """Training processes over all workers; one GPU each."""
+    processes_per_worker: int
+    sharding: Sharding
+    """How weights, gradients and optimizer are divided; NO_SHARD for one process."""
+    precision: Literal["bf16", "fp32"]
+    memory_limit: int
+    """Bytes of one GPU, or of the pod for training on the CPU."""
+    host_memory: int
+    """Bytes of the pod."""
+    threads: int
+    """Threads of the cpu backend."""
+    gpu_hour_price: float
+    """0: unknown."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether our own engine trains (autocast, logits of trained tokens only)."""
+        return self.backend in ("cpu", "peft")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the run holds."""
+        return self.processes if self.on_gpu else 0
+
+    @classmethod
+    def of(
+        cls,
+        training: TrainingConfig,
+        kubernetes: KubernetesConfig,
+        *,
+        backend: str | None = None,
+        cpu_has_bf16: bool = True,
+    ) -> World:
+        """The machines that the two blocks ask for.
+
+        Args:
+            training: the ``training`` block.
+            kubernetes: the ``kubernetes`` block.
+            backend: the backend when it is known; ``auto`` is otherwise the algorithm's own where
+                the pod has a GPU, else cpu.
+            cpu_has_bf16: whether the processor computes in bf16, for ``precision: auto``.
+        """
+        chosen = backend or training.backend
+        if chosen != "cpu":  # each algorithm has one backend on GPUs
+            on_gpu = chosen != "auto" or kubernetes.gpus_per_worker
+            chosen = GPU_BACKEND[training.algorithm] if on_gpu else "cpu"
+        on_gpu = chosen != "cpu"
+        per_worker = _processes_per_worker(kubernetes) if on_gpu else 1
+        if chosen == "peft":
+            per_worker = 1
+        processes = per_worker * (kubernetes.workers if on_gpu and chosen != "peft" else 1)
+        return cls(
+            backend=chosen,
+            on_gpu=on_gpu,
+            processes=processes,
+            processes_per_worker=per_worker,
+            sharding=_sharding(training, chosen, processes),
+            precision=_precision(training, chosen, cpu_has_bf16),
+            memory_limit=bytes_of(kubernetes.gpu_memory if on_gpu else kubernetes.memory),
+            host_memory=bytes_of(kubernetes.memory),
+            threads=training.threads or max(1, round(quantity(kubernetes.cpu))),
+            gpu_hour_price=kubernetes.gpu_hour_price,
+        )
+
+
+def this_cpu_has_bf16() -> bool:
+    """Whether this machine's processor computes in bf16, asked without loading torch."""
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and "avx512_bf16" in flags.read_text()
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity as a number: ``500m`` is 0.5, ``1Ki`` is 1024."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no Kubernetes quantity")
+    return float(match[1]) * _FACTOR[match[2] or ""]
+
+
+def bytes_of(text: str) -> int:
+    """A Kubernetes quantity of memory, in bytes."""
+    return int(quantity(text))
+
+
+def gib(count: float) -> float:
+    """Bytes as GiB, to two places."""
+    return round(count / GIB, 2)
+
+
+def _processes_per_worker(kubernetes: KubernetesConfig) -> int:
+    asked = kubernetes.procs_per_worker
+    return max(1, kubernetes.gpus_per_worker if asked == "auto" else int(asked))
+
+
+def _sharding(training: TrainingConfig, backend: str, processes: int) -> Sharding:
+    if processes == 1 or backend in ("cpu", "peft"):
+        return "NO_SHARD"
+    if backend == "mini-trainer":
+        return "FULL_SHARD"  # FSDP2 over one mesh of all processes
+    # What instructlab-training takes when nothing is set.
+    return training.fsdp_sharding_strategy or "HYBRID_SHARD"
+
+
+def _precision(
+    training: TrainingConfig, backend: str, cpu_has_bf16: bool
+) -> Literal["bf16", "fp32"]:
+    if backend not in ("cpu", "peft"):
+        return "bf16"
+    if training.precision != "auto":
+        return training.precision
+    return "bf16" if backend == "peft" or cpu_has_bf16 else "fp32"
