@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+Points = Sequence[tuple[float, float]]
 
 _INLINE_POINTS = 48
+_COLOURS = ("#4f43dd", "#c2410c", "#15803d")
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 40, 700, 310  # the area of a chart's data, in pixels
 
 
@@ -32,26 +35,52 @@ def sparkline_markdown(values: Sequence[float], label: str) -> str:
     return f"![{label}](data:image/svg+xml;base64,{encoded})"
 
 
-def line_chart(points: Sequence[tuple[float, float]], *, title: str, x: str, y: str) -> str:
+def line_chart(points: Points, *, title: str, x: str, y: str) -> str:
+    """A chart of one line; see :func:`lines_chart`."""
+    return lines_chart({"": points}, title=title, x=x, y=y)
+
+
+def lines_chart(series: Mapping[str, Points], *, title: str, x: str, y: str) -> str:
     """A line chart as an SVG document of 720 by 360 pixels; NaN and infinities are left out.
 
     Args:
-        points: (x, y) in rising x.
+        series: lines that share both axes, by name, each (x, y) in rising x. A name is shown in
+            the line's colour, the empty one not at all. A single point is a dot.
         title: what it shows.
         x: name and unit of the horizontal axis.
         y: name and unit of the vertical axis.
     """
-    finite = [(px, py) for px, py in points if math.isfinite(px) and math.isfinite(py)]
+    finite = {
+        name: [(px, py) for px, py in points if math.isfinite(px) and math.isfinite(py)]
+        for name, points in series.items()
+    }
+    everything = [point for points in finite.values() for point in points]
+    if not everything:
+        return _frame("", title=title, x=x, y=y)
+    scaled = iter(_scaled(everything, _LEFT, _TOP, _RIGHT, _BOTTOM))
     body = ""
-    if finite:
-        line = " ".join(
-            f"{px:.1f},{py:.1f}" for px, py in _scaled(finite, _LEFT, _TOP, _RIGHT, _BOTTOM)
-        )
-        xs, ys = [p[0] for p in finite], [p[1] for p in finite]
-        body = (
-            f"<polyline points='{line}' fill='none' stroke='#4f43dd' stroke-width='2'/>"
-        ) + _limits(min(xs), max(xs), min(ys), max(ys))
-    return _frame(body, title=title, x=x, y=y)
+    for place, (name, points) in enumerate(finite.items()):
+        colour = _COLOURS[place % len(_COLOURS)]
+        body += _line(list(itertools.islice(scaled, len(points))), colour)
+        if name and points:
+            body += _label(_RIGHT - 8, _TOP + 12 + 16 * place, name, "end", colour)
+    xs, ys = [p[0] for p in everything], [p[1] for p in everything]
+    return _frame(
+        body + _limits(min(xs), max(xs), min(ys), max(ys)),
+        title=title,
+        x=x,
+        y=y,
+    )
+
+
+def _line(points: Points, colour: str) -> str:
+    if not points:
+        return ""
+    if len(points) == 1:
+        ((px, py),) = points
+        return f"<circle cx='{px:.1f}' cy='{py:.1f}' r='3' fill='{colour}'/>"
+    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+    return f"<polyline points='{line}' fill='none' stroke='{colour}' stroke-width='2'/>"
 
 
 def bar_chart(bars: Sequence[tuple[int, int]], *, title: str, x: str, y: str) -> str:
@@ -127,8 +156,9 @@ def _scaled(
     ]
 
 
-def _label(x: int, y: int, text: str, anchor: str) -> str:
-    return f"<text x='{x}' y='{y}' text-anchor='{anchor}'>{_escape(text)}</text>"
+def _label(x: int, y: int, text: str, anchor: str, colour: str = "") -> str:
+    fill = f" fill='{colour}'" if colour else ""
+    return f"<text x='{x}' y='{y}' text-anchor='{anchor}'{fill}>{_escape(text)}</text>"
 
 
 def _escape(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ft_assets.charts import line_chart, sparkline_markdown
+from ft_assets.charts import line_chart, lines_chart, sparkline_markdown
 
 INLINE_LIMIT = 1000
 """Characters from which on Dagster's UI hides a Markdown image behind a link."""
@@ -92,3 +92,34 @@ def test_a_line_chart_names_its_axes_and_their_ends():
 def test_a_chart_without_points_has_axes_alone():
     svg = ElementTree.fromstring(line_chart([], title="t", x="step", y="loss"))
     assert not [element for element in svg.iter() if element.tag.endswith("polyline")]
+
+
+def test_two_lines_share_their_axes_and_are_named():
+    chart = lines_chart(
+        {"training": [(1, 4.0), (10, 1.0)], "held out": [(5, 3.0), (10, 2.0)]},
+        title="t",
+        x="step",
+        y="loss",
+    )
+    svg = ElementTree.fromstring(chart)
+    lines = [element for element in svg.iter() if element.tag.endswith("polyline")]
+    assert [line.attrib["points"] for line in lines] == [
+        "70.0,40.0 700.0,310.0",
+        "350.0,130.0 700.0,220.0",
+    ]
+    names = {e.text: e.attrib.get("fill") for e in svg.iter() if e.tag.endswith("text")}
+    assert names["training"] == lines[0].attrib["stroke"]
+    assert names["held out"] == lines[1].attrib["stroke"]
+    assert names["training"] != names["held out"]
+
+
+def test_a_line_without_points_is_not_named_and_a_single_point_is_a_dot():
+    nothing = lines_chart({"training": [(1, 1.0), (2, 2.0)], "held out": []}, title="", x="", y="")
+    assert "held out" not in nothing
+    dot = lines_chart({"training": [], "held out": [(1, 1.0)]}, title="", x="", y="")
+    assert "<circle" in dot
+
+
+@given(st.lists(st.tuples(anything, anything), max_size=20), st.lists(st.tuples(losses, losses)))
+def test_a_chart_of_two_lines_is_valid_xml_whatever_the_numbers(one, other):
+    ElementTree.fromstring(lines_chart({"a<": one, "b&": other}, title="t", x="step", y="loss"))

@@ -2,29 +2,41 @@
 
 # Without postponed annotations: Dagster reads those of the asset's function.
 
-import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from ft_assets.assets.observations import TrainingObserver
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
-from ft_assets.assets.token_report import locate_base_model
-from ft_assets.charts import line_chart, sparkline_markdown
+from ft_assets.assets.token_report import locate_base_model, tokens_of, training_estimate
+from ft_assets.assets.training_page import training_page
+from ft_assets.charts import lines_chart
+from ft_assets.checks import healthy_training
 from ft_assets.config import Pipeline
 from ft_assets.kubernetes import GPU_POOL, training_op_tags
-from ft_assets.lineage import SHORT, table
+from ft_assets.lineage import SHORT
 from ft_assets.provenance.digest import files_digest
+from ft_assets.training.base_model import BaseModelRef
+from ft_assets.training.curve import Curve
+from ft_assets.training.estimate import estimate_beside_actual
+from ft_assets.training.health import Planned, judge_run
+from ft_assets.training.metrics import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from ft_assets.training.outcome import TrainOutcome
-from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan
+from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan, refuse_beyond_the_run
+from ft_assets.training.profiling import summarize
+from ft_assets.training.profiling.files import PROFILE_FOLDER
+from ft_assets.training.token_report import TokenReport
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
 from resources.store import Artifact, ArtifactStore
 
 NAME = "finetuned_model"
+_SPARKLINE_POINTS = 48
 
 
 def finetuned_model(
@@ -32,6 +44,7 @@ def finetuned_model(
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, finetuned_model]``."""
     kubernetes = pipeline.spec.kubernetes
+    key = [pipeline.spec.name, NAME]
 
     @pipeline_asset(
         pipeline,
@@ -47,6 +60,7 @@ def finetuned_model(
         partitions=partitions,
         op_tags=training_op_tags(kubernetes, pipeline.spec.training.hf_token_env),
         pool=GPU_POOL if kubernetes.gpus_per_worker else None,
+        check_specs=[healthy_training.check_spec(key, partitions)],
     )
     def asset(
         context: dg.AssetExecutionContext,
@@ -63,11 +77,11 @@ def finetuned_model(
                 and existing.manifest.metadata["fingerprint"] == plan.fingerprint
             ):
                 context.log.info(f"Up to date: fingerprint {plan.fingerprint[:SHORT]}")
-                return this.result(existing, [split], _metadata(existing), up_to_date=True)
+                return _result(this, existing, split, up_to_date=True)
             run_dir = _run(this, plan, home, launcher)
-            artifact = _publish(this, store, split, plan, run_dir)
+            artifact = _publish(this, store, split, plan, run_dir=run_dir, home=home)
             shutil.rmtree(run_dir)  # its checkpoints have done their part
-            return this.result(artifact, [split], _metadata(artifact))
+            return _result(this, artifact, split, up_to_date=False)
 
     return asset
 
@@ -77,16 +91,32 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
     report: Any = split.manifest.metadata["report"]
     training = this.spec.training
     base = locate_base_model(this, home)
+    tokens = _tokens(this, store, base)
+    if tokens is not None:
+        refuse_beyond_the_run(training, tokens.steps)
     return make_plan(
         training,
         this.spec.kubernetes,
         base_model=base,
         models_dir=home.models,
         train_file=split.file("train.jsonl"),
+        held_out_file=split.file("held_out.jsonl") if report["held_out_rows"] else None,
         data_digest=report["train_digest"],
+        held_out_digest=report["held_out_digest"],
         train_rows=report["train_rows"],
         attempt=_attempt(this, store),
     )
+
+
+def _tokens(this: Step, store: ArtifactStore, base: BaseModelRef) -> TokenReport | None:
+    """The token report of this drop, if it is one of this base model's tokens."""
+    artifact = store.find([this.spec.name, "token_report"], this.partition)
+    if artifact is None:
+        return None
+    about: Any = artifact.manifest.metadata
+    if about["tokens_of"] != tokens_of(base, this.spec.training.max_seq_len):
+        return None
+    return TokenReport.model_validate(about["report"])
 
 
 def _attempt(this: Step, store: ArtifactStore) -> int:
@@ -103,43 +133,56 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
     """Train in the run folder of this fingerprint, going on with what an earlier try left there."""
     run_dir = home.runs / f"{this.run_folder_prefix}-{plan.fingerprint[:16]}"
     run_dir.mkdir(parents=True, exist_ok=True)
-    plan_file = run_dir / "plan.json"
-    plan_file.write_text(plan.model_dump_json(indent=1))
     if TrainOutcome.load(run_dir) is None:  # else it is trained, and only publication failed
-        this.work_seconds.append(
-            launcher.run(
-                this.context,
-                module="ft_assets.training.worker",
-                plan=plan_file,
-                on_progress=this.report,
-            )
+        observe = TrainingObserver(this.context.log_event, this.key, this.partition)
+
+        def listen(progress: Mapping[str, Any]) -> None:
+            this.report(progress)
+            observe(progress)
+
+        this.run_worker(
+            launcher, "ft_assets.training.worker", plan, run_dir / "plan.json", on_progress=listen
         )
     return run_dir
 
 
 def _publish(
-    this: Step, store: ArtifactStore, split: Artifact, plan: TrainPlan, run_dir: Path
+    this: Step,
+    store: ArtifactStore,
+    split: Artifact,
+    plan: TrainPlan,
+    *,
+    run_dir: Path,
+    home: Home,
 ) -> Artifact:
     outcome = TrainOutcome.load(run_dir)
     if outcome is None:
         raise UserError(f"the training process ended without a model; its folder is {run_dir}")
-    metrics = _read_metrics(run_dir / "metrics.jsonl")
+    loss, held_out = _curves(run_dir / METRICS_FILE)
+    findings = judge_run(read_metrics(run_dir / METRICS_FILE), Planned.of(plan.parameters))
     metadata = {
         "fingerprint": plan.fingerprint,
         "attempt": _attempt(this, store),
         "plan": plan.model_dump(mode="json"),
         "outcome": outcome.model_dump(mode="json"),
-        "loss_curve": [metric["loss"] for metric in metrics],
+        "loss_curve": _values(loss),
+        "held_out_curve": _values(held_out),
+        "health": [finding.model_dump(mode="json") for finding in findings],
+        "estimated": _beside_the_estimate(this, store, plan, outcome, home),
+        "profile": _profile(run_dir),
     }
     with this.publish(store, [split], **metadata) as draft:
-        chart = line_chart(
-            [(metric["step"], metric["loss"]) for metric in metrics],
-            title=f"{this.spec.name}: training loss",
+        chart = lines_chart(
+            {"training": loss.points, "held out": held_out.points},
+            title=f"{this.spec.name}: loss",
             x="optimizer step",
             y="loss (nats per trained token)",
         )
         (draft.path / "loss.svg").write_text(chart)
-        shutil.copyfile(run_dir / "metrics.jsonl", draft.path / "metrics.jsonl")
+        shutil.copyfile(run_dir / METRICS_FILE, draft.path / METRICS_FILE)
+        for folder in (TENSORBOARD_DIR, PROFILE_FOLDER):
+            if (run_dir / folder).exists():
+                shutil.copytree(run_dir / folder, draft.path / folder, copy_function=_link_or_copy)
         # Linked, not moved: when publication fails, the trained model is still there.
         shutil.copytree(
             run_dir / outcome.model_dir, draft.path / "model", copy_function=_link_or_copy
@@ -147,6 +190,23 @@ def _publish(
         draft.data_version = _digest(draft.path / "model")
     assert draft.artifact is not None
     return draft.artifact
+
+
+def _beside_the_estimate(
+    this: Step, store: ArtifactStore, plan: TrainPlan, outcome: TrainOutcome, home: Home
+) -> list[dict[str, Any]]:
+    """What `ft plan` would have said, beside what happened."""
+    tokens = _tokens(this, store, plan.base_model)
+    planned = training_estimate(this, home, tokens, plan.backend)
+    return [
+        {**row.model_dump(), "ratio": row.ratio} for row in estimate_beside_actual(planned, outcome)
+    ]
+
+
+def _profile(run_dir: Path) -> dict[str, Any] | None:
+    if not (run_dir / PROFILE_FOLDER).is_dir():
+        return None
+    return summarize(run_dir).model_dump(mode="json")
 
 
 def _digest(model: Path) -> str:
@@ -162,46 +222,28 @@ def _link_or_copy(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _read_metrics(file: Path) -> list[dict[str, Any]]:
-    """The steps' metrics; as many lines as optimizer steps, which is thousands at most."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
+def _curves(file: Path) -> tuple[Curve, Curve]:
+    """Training and held-out loss over the steps."""
+    loss, held_out = Curve(), Curve()
+    for metrics in read_metrics(file):
+        loss.add(metrics.step, metrics.loss)
+        if metrics.held_out_loss is not None:
+            held_out.add(metrics.step, metrics.held_out_loss)
+    return loss, held_out
 
 
-def _metadata(artifact: Artifact) -> dict[str, Any]:
-    """What the UI shows, from the manifest alone, so that a reused model shows the same."""
-    manifest: Any = artifact.manifest.metadata
-    outcome = TrainOutcome.model_validate(manifest["outcome"])
-    plan = TrainPlan.model_validate(manifest["plan"])
-    curve: list[float] = manifest["loss_curve"]
-    numbers = {
-        "first_loss": outcome.first_loss,
-        "last_loss": outcome.last_loss,
-        "steps": outcome.steps,
-        "tokens": outcome.tokens,
-        "trained_tokens": outcome.trained_tokens,
-        "rows": outcome.rows,
-        "rows_too_long": outcome.rows_too_long,
-        "rows_untrained": outcome.rows_untrained,
-        "rows_cut": outcome.rows_cut,
-        "tokens_per_second": outcome.tokens_per_second,
-        "train_seconds": outcome.train_seconds,
-        "peak_memory_mib": outcome.peak_memory_mib,
-        "resumed_from_step": outcome.resumed_from_step,
-    }
-    return {
-        "loss": dg.MetadataValue.md(sparkline_markdown(curve, "loss")),
-        **{name: round(value, 4) for name, value in numbers.items() if value is not None},
-        "model": dg.PathMetadataValue(f"{artifact.uri}/model"),
-        "base_model": plan.base_model.name,
-        "base_model_digest": plan.base_model.digest[:SHORT],
-        "algorithm": plan.algorithm,
-        "backend": plan.backend,
-        "fingerprint": plan.fingerprint[:SHORT],
-        "loss_chart": dg.PathMetadataValue(f"{artifact.uri}/loss.svg"),
-        "parameters": table(
-            [{"parameter": name, "value": str(value)} for name, value in plan.parameters.items()]
-        ),
-        "settings": table(
-            [{"setting": name, "value": str(value)} for name, value in outcome.settings.items()]
-        ),
-    }
+def _values(curve: Curve) -> list[float]:
+    """A curve as it goes into the manifest: as much as the page shows."""
+    return [value for _, value in curve.thinned(_SPARKLINE_POINTS)]
+
+
+def _result(this: Step, artifact: Artifact, split: Artifact, *, up_to_date: bool) -> Materialized:
+    """From the manifest alone, so that a reused model shows the same and is judged the same."""
+    findings = healthy_training.findings_of(artifact.manifest.metadata)
+    return this.result(
+        artifact,
+        [split],
+        training_page(artifact),
+        up_to_date=up_to_date,
+        check_results=[healthy_training.check_result(this.key, findings)],
+    )

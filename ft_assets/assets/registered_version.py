@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.checks import healthy_training
 from ft_assets.checks.beats_base import judge
 from ft_assets.config import Pipeline
 from ft_assets.evaluation.summary import EvaluationSummary
@@ -71,6 +72,9 @@ def _refuse_unless_won(model: Artifact, report: Artifact) -> None:
             "the evaluation report is about another model than the current one: materialize "
             "eval_report first"
         )
+    unhealthy = healthy_training.error_of(model.manifest.metadata)
+    if unhealthy is not None:
+        raise UserError(f"not registered: the training was not healthy: {unhealthy}")
     verdict = judge(EvaluationSummary.model_validate(metadata["summary"]))
     if not verdict.passed:
         raise UserError(f"not registered: {verdict.reason}")

@@ -188,7 +188,13 @@ class Step:
         )
 
     def run_worker(
-        self, launcher: ProcessLauncher, module: str, plan: BaseModel, plan_file: Path
+        self,
+        launcher: ProcessLauncher,
+        module: str,
+        plan: BaseModel,
+        plan_file: Path,
+        *,
+        on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         """Have a process of its own carry out a plan; its time counts as work.
 
@@ -197,10 +203,16 @@ class Step:
             module: the worker, ``python -m MODULE PLAN_FILE``.
             plan: what it does.
             plan_file: where the plan is written; the worker's output lies beside it.
+            on_progress: called with each of its reports, in place of ``report``.
         """
         plan_file.write_text(plan.model_dump_json(indent=1))
         self.work_seconds.append(
-            launcher.run(self.context, module=module, plan=plan_file, on_progress=self.report)
+            launcher.run(
+                self.context,
+                module=module,
+                plan=plan_file,
+                on_progress=on_progress or self.report,
+            )
         )
 
     def report(self, report: Mapping[str, Any]) -> None:

@@ -137,7 +137,7 @@ def _make(
     drift = _drift(this, store, plan, report)
     metadata = {
         "fingerprint": fingerprint,
-        "tokens_of": _tokens_of(plan),
+        "tokens_of": tokens_of(plan.base_model, plan.max_seq_len),
         "report": report.model_dump(mode="json"),
         "drift": drift.model_dump(mode="json") if drift is not None else None,
     }
@@ -157,9 +157,9 @@ def _make(
     return draft.artifact
 
 
-def _tokens_of(plan: TokenPlan) -> str:
-    """What must be the same for two drops to be compared: the tokenizer and the longest row."""
-    return value_digest([plan.base_model.digest, plan.max_seq_len])
+def tokens_of(base: BaseModelRef, max_seq_len: int) -> str:
+    """What must be the same for two reports to be compared: the tokenizer and the longest row."""
+    return value_digest([base.digest, max_seq_len])
 
 
 def _drift(this: Step, store: ArtifactStore, plan: TokenPlan, report: TokenReport) -> Drift | None:
@@ -167,28 +167,28 @@ def _drift(this: Step, store: ArtifactStore, plan: TokenPlan, report: TokenRepor
     if this.partition is None:
         return None
     drops = this.context.instance.get_dynamic_partitions(f"{this.spec.name}_drops")
-    here, tokens_of = natural_order(this.partition), _tokens_of(plan)
+    here, same = natural_order(this.partition), tokens_of(plan.base_model, plan.max_seq_len)
     earlier = sorted((d for d in drops if natural_order(d) < here), key=natural_order)
     for drop in reversed(earlier[-_LOOKED_BACK:]):
         artifact = store.find(this.key, drop)
         if artifact is None:
             continue
         before: Any = artifact.manifest.metadata
-        if before.get("tokens_of") == tokens_of:
+        if before.get("tokens_of") == same:
             shape = TokenShape.model_validate(before["report"]["shape"])
             return compare(shape, report.shape, drop)
     return None
 
 
 def training_estimate(
-    this: Step, home: Home, report: TokenReport, backend: str | None = None
+    this: Step, home: Home, report: TokenReport | None, backend: str | None = None
 ) -> TrainingEstimate:
     """What training these rows will need and take, in the effective specification.
 
     Args:
         this: the step.
         home: where prepared base models are.
-        report: the rows as tokens.
+        report: the rows as tokens, where that is known.
         backend: what trains, where it is known; else what will train here or in its pod.
     """
     training = this.spec.training

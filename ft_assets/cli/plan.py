@@ -14,13 +14,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from ft_assets.assets.token_report import tokens_of
 from ft_assets.cli.output import show
 from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingConfig
 from ft_assets.config.block import Block
 from ft_assets.config.launchpad import changed_spec
 from ft_assets.definitions import default_resources
 from ft_assets.kubernetes import pod_config
-from ft_assets.provenance.digest import value_digest
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
 from ft_assets.training.estimate.world import gib, this_cpu_has_bf16
@@ -126,7 +126,7 @@ def _data(
         )
     manifest: Any = artifact.manifest.metadata
     report = TokenReport.model_validate(manifest["report"])
-    if manifest["tokens_of"] != value_digest([base.digest, report.max_seq_len]):
+    if manifest["tokens_of"] != tokens_of(base, report.max_seq_len):
         return _Data(
             None,
             "the token report is of another base model: nothing is said of rows, steps, time and "

@@ -61,6 +61,23 @@ def prepare(ref: BaseModelRef, models: Path) -> Path:
     return final
 
 
+def refuse_longer_rows(ref: BaseModelRef, folder: Path, max_seq_len: int) -> None:
+    """Refuse rows that are longer than what the base model was made for.
+
+    Raises:
+        UserError: ``max_seq_len`` is above ``max_position_embeddings`` of its config.json.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    limit = config.get("max_position_embeddings") or config.get("text_config", {}).get(
+        "max_position_embeddings"
+    )
+    if limit is not None and max_seq_len > limit:
+        raise UserError(
+            f"training.max_seq_len ({max_seq_len}) is above the {limit} positions that {ref.name} "
+            f"has: lower it to {limit}"
+        )
+
+
 def _fill(ref: BaseModelRef, staging: Path) -> None:
     if ref.kind == "gguf":
         _from_gguf(ref, staging)

@@ -9,25 +9,25 @@ from __future__ import annotations
 # training_hub and instructlab-training have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-import json
-import re
-import threading
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
+import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ft_assets.training.outcome import TrainOutcome, verify_model
+from ft_assets.training.following import following
+from ft_assets.training.model_choice import choose, forget_choice, record_choice
+from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts, write_token_rows
+from ft_assets.training.torchrun import call, outcome, prepare
 from resources.errors import UserError
 from resources.launcher.child import Reporter
 
-_POLL_SECONDS = 2.0
 _TOKENS = "tokens"
-_THEIR_METRICS = "training_params_and_metrics_global0.jsonl"
+_THEIR_METRICS = "training_params_and_metrics_global{node}.jsonl"
+_THEIR_LOG = "full_logs_global{node}.log"
+_NO_FLASH = "disable_flash_attn"
 
 
 def train_with_instructlab(
@@ -36,29 +36,60 @@ def train_with_instructlab(
     """Train through ``training_hub.sft`` and return the verified outcome.
 
     Raises:
-        UserError: no model was written, or one that is not whole.
+        UserError: no model was written, or one that is not whole; or the run was unhealthy, or
+            failed for a reason that its input can mend.
+        KeyboardInterrupt: it was told to end; where it saves its state, it has.
     """
+    prepare(plan, run_dir)
     from training_hub import sft
 
-    began = time.monotonic()
+    forget_choice(run_dir)
     counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
-    with _following(run_dir, report) as steps:
-        sft(
-            model_path=str(base),
-            data_path=plan.train_file,
-            data_output_dir=str(run_dir / _TOKENS),
-            ckpt_output_dir=str(run_dir),
-            backend="instructlab-training",
-            **_arguments(plan.parameters),
-        )
-    # Without torchrun on the path, for one, sft() logs an error and returns: look at the model.
-    folder = _last_model(run_dir / "hf_format")
-    if folder is None:
-        raise UserError(
-            "instructlab-training wrote no model; its log, above in this step's output, says why"
-        )
-    verify_model(folder)
-    return _outcome(plan, base, folder, steps, counts, seconds=time.monotonic() - began)
+    arguments = training_arguments(plan, base, run_dir)
+    _drop_unfinished_states(run_dir / "full_state")
+    node = plan.parameters.get("node_rank", 0)
+    lines = _Lines(plan.parameters["num_epochs"], counts, padded=bool(arguments.get(_NO_FLASH)))
+    theirs = run_dir / _THEIR_METRICS.format(node=node)
+    with following(theirs, run_dir, lines, plan, report) as followed:
+        call(partial(sft, **arguments), plan, run_dir / _THEIR_LOG.format(node=node))
+    if followed.total_steps is not None and followed.steps < followed.total_steps:
+        raise KeyboardInterrupt  # it saved its state on a signal, and its function returned
+    # Without torchrun, for one, sft() logs an error and returns: look at what there is.
+    folder = choose(run_dir, plan.checkpoint_choice)
+    record_choice(run_dir, folder, plan.checkpoint_choice)
+    attention = "sdpa" if arguments.get(_NO_FLASH) else "flash_attention_2"
+    return outcome(plan, base, run_dir, followed, counts, model=folder, attention=attention)
+
+
+def training_arguments(plan: TrainPlan, base: Path, run_dir: Path) -> dict[str, Any]:
+    """Everything that ``training_hub.sft`` is called with.
+
+    Raises:
+        UserError: FlashAttention is asked for and not installed.
+    """
+    from instructlab.training.config import FSDPOptions, ShardingStrategies
+
+    arguments = dict(plan.parameters)
+    strategy = arguments.pop("fsdp_sharding_strategy", None)
+    if strategy is not None:
+        arguments["fsdp_options"] = FSDPOptions(sharding_strategy=ShardingStrategies(strategy))
+    if find_spec("flash_attn") is None and not arguments.get(_NO_FLASH):
+        if _NO_FLASH in arguments:
+            raise UserError(
+                "training.attention: flash_attention_2: flash-attn is not installed here: install "
+                "it in the training image, or set auto"
+            )
+        arguments[_NO_FLASH] = True  # SDPA instead
+    if arguments.pop("tensorboard", False):
+        arguments["tensorboard_log_dir"] = str(run_dir / "tensorboard")
+    return {
+        "model_path": str(base),
+        "data_path": plan.train_file,
+        "data_output_dir": str(run_dir / _TOKENS),
+        "ckpt_output_dir": str(run_dir),
+        "backend": "instructlab-training",
+        **arguments,
+    }
 
 
 def _write_tokens(plan: TrainPlan, base: Path, folder: Path, report: Reporter) -> TokenCounts:
@@ -81,114 +112,45 @@ def _write_tokens(plan: TrainPlan, base: Path, folder: Path, report: Reporter) -
     )
 
 
-def _arguments(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The plan's parameters with the objects that the backend wants in place of names."""
-    from instructlab.training.config import FSDPOptions, ShardingStrategies
+def _drop_unfinished_states(folder: Path) -> None:
+    """Remove full states that were being written when their process ended.
 
-    arguments = dict(parameters)
-    strategy = arguments.pop("fsdp_sharding_strategy", None)
-    if strategy is not None:
-        arguments["fsdp_options"] = FSDPOptions(sharding_strategy=ShardingStrategies(strategy))
-    if find_spec("flash_attn") is None:
-        arguments["disable_flash_attn"] = True  # SDPA instead
-    return arguments
+    instructlab-training goes on from the newest one, and fails for ever on one that is not whole.
+    """
+    for state in folder.glob("epoch_*"):
+        if not (state / "training_metadata.json").exists():  # written last
+            shutil.rmtree(state)
 
 
-def _last_model(folder: Path) -> Path | None:
-    """The model after the most samples, by its name: ``samples_N``."""
-    models = [path for path in folder.glob("samples_*") if re.fullmatch(r"samples_\d+", path.name)]
-    return max(models, key=lambda path: int(path.name.removeprefix("samples_")), default=None)
+class _Lines:
+    """What the lines of its metrics file say of a step."""
 
+    def __init__(self, epochs: int, counts: TokenCounts, *, padded: bool) -> None:
+        self._epochs = epochs
+        self._tokens_per_row = counts.tokens / counts.rows
+        self._padded = padded
 
-@contextmanager
-def _following(run_dir: Path, report: Reporter) -> Generator[list[dict[str, Any]]]:
-    """Translate the backend's metrics into ours while the block runs; yields the steps so far."""
-    steps: list[dict[str, Any]] = []
-    stop = threading.Event()
-    (run_dir / _THEIR_METRICS).unlink(missing_ok=True)  # their log appends to an earlier run's
-    (run_dir / "metrics.jsonl").write_text("")
-
-    def follow() -> None:
-        seen = 0
-        while True:
-            last_round = stop.wait(_POLL_SECONDS)
-            seen = _translate(run_dir, seen, steps, report)
-            if last_round:
-                return
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield steps
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _translate(run_dir: Path, seen: int, steps: list[dict[str, Any]], report: Reporter) -> int:
-    """Pass on the complete lines after the first ``seen`` bytes; returns how far it read."""
-    theirs = run_dir / _THEIR_METRICS
-    if not theirs.exists():
-        return seen
-    with theirs.open("rb") as stream:
-        stream.seek(seen)
-        fresh = stream.read()
-    complete = fresh[: fresh.rfind(b"\n") + 1]
-    for line in complete.splitlines():
-        metrics = json.loads(line)
-        if "avg_loss" in metrics:  # the first lines hold parameters
-            ours = _our_schema(metrics)
-            steps.append(ours)
-            with (run_dir / "metrics.jsonl").open("a") as stream:
-                stream.write(json.dumps(ours) + "\n")
-            report("train", ours["step"], ours["total_steps"], **ours)
-    return seen + len(complete)
-
-
-def _our_schema(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "time": time.time(),
-        "step": metrics["step"],
-        "total_steps": metrics.get("num_epoch_steps", 0),
-        "epoch": metrics["epoch"],
-        "loss": metrics["avg_loss"],
-        "learning_rate": metrics["lr"],
-        "grad_norm": metrics.get("gradnorm"),
-        "samples": metrics["samples_seen"],
-        "samples_per_second": metrics.get("overall_throughput"),
-        "memory_gib": metrics.get("cuda_mem_allocated"),
-    }
-
-
-def _outcome(
-    plan: TrainPlan,
-    base: Path,
-    folder: Path,
-    steps: list[dict[str, Any]],
-    counts: TokenCounts,
-    *,
-    seconds: float,
-) -> TrainOutcome:
-    """The outcome; time includes what the backend does beside optimizer steps."""
-    from ft_assets.provenance.record import installed
-
-    epochs = int(plan.parameters["num_epochs"])
-    return TrainOutcome(
-        model_dir=f"hf_format/{folder.name}",
-        base_model_dir=str(base),
-        steps=int(steps[-1]["step"]) if steps else 0,
-        epochs=float(epochs),
-        rows=counts.rows,
-        rows_too_long=counts.rows_too_long,
-        rows_untrained=counts.rows_untrained,
-        rows_cut=counts.rows_cut,
-        tokens=counts.tokens * epochs,
-        trained_tokens=counts.trained_tokens * epochs,
-        train_seconds=seconds,
-        tokens_per_second=counts.tokens * epochs / seconds if seconds else None,
-        first_loss=float(steps[0]["loss"]) if steps else None,
-        last_loss=float(steps[-1]["loss"]) if steps else None,
-        peak_memory_mib=max((float(s["memory_gib"] or 0) for s in steps), default=0.0) * 1024,
-        resumed_from_step=0,
-        settings=dict(installed(("torch", "instructlab-training", "training-hub"))),
-    )
+    def __call__(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        """A training line, or one of the held-out loss alone; the first ones hold parameters."""
+        if "val_loss" in line and "avg_loss" not in line:
+            return {"held_out_loss": line["val_loss"]}
+        if "avg_loss" not in line:
+            return None
+        per_epoch = line["num_epoch_steps"]
+        step = line["step"]
+        rows, rows_per_second = line["batch_size"], line["overall_throughput"]
+        # Their count is summed over all processes, whatever its name says; where rows are padded
+        # it counts the padding too, and the mean length of a row is nearer to the truth.
+        tokens = round(rows * self._tokens_per_row) if self._padded else line["num_tokens_rank0"]
+        return {
+            "step": step,
+            "total_steps": per_epoch * self._epochs,
+            "epoch": round(step / per_epoch, 4),
+            "loss": line["avg_loss"],
+            "learning_rate": line["lr"],
+            "grad_norm": line.get("gradnorm"),
+            "tokens": tokens,
+            "trained_tokens": line["num_loss_counted_tokens"],
+            "memory_mib": line["cuda_mem_allocated"] * 1024,
+            "seconds": rows / rows_per_second if rows_per_second else 0.0,
+        }

@@ -7,6 +7,7 @@ order of the steps. Numbers that are not finite stand there as the texts "NaN", 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_DIR = "tensorboard"
+"""Beside it, where the run writes TensorBoard files too."""
 
 
 class StepMetrics(BaseModel):
@@ -40,7 +43,7 @@ class StepMetrics(BaseModel):
     trained_tokens: int | None = None
     """Those among them that were trained on."""
     tokens_per_second: float | None = None
-    """Of this attempt, over the time inside optimizer steps."""
+    """Of the step alone; measuring held-out rows and writing checkpoints are no part of it."""
     memory_mib: float | None = None
     """Of the process (CPU) or of one GPU."""
     eta_seconds: float | None = None
@@ -48,6 +51,17 @@ class StepMetrics(BaseModel):
     def line(self) -> str:
         """The line of metrics.jsonl, with its end."""
         return self.model_dump_json() + "\n"
+
+    def numbers(self) -> dict[str, float | str]:
+        """What is known, as JSON can hold it: numbers that are not finite are texts."""
+        return {name: json_number(v) for name, v in self.model_dump(exclude_none=True).items()}
+
+
+def json_number(value: float) -> float | str:
+    """A number, or "NaN", "Infinity" or "-Infinity"."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def read_metrics(file: Path) -> Iterator[StepMetrics]:

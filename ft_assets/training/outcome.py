@@ -67,7 +67,9 @@ class TrainOutcome(BaseModel):
 
 
 def verify_model(folder: Path) -> None:
-    """Refuse a model folder that lacks a part or holds a number that is not finite.
+    """Refuse a model folder that lacks a part, does not load, or holds a number that is not finite.
+
+    Reads every tensor once; the model itself is built without memory for its weights.
 
     Raises:
         UserError: what is wrong, and what to change.
@@ -85,16 +87,46 @@ def verify_model(folder: Path) -> None:
     if missing:
         raise UserError(f"the trained model in {folder.name} has no {', no '.join(missing)}")
     _refuse_unfinite(folder)
+    _refuse_what_does_not_load(folder)
 
 
 def _refuse_unfinite(folder: Path) -> None:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(file), framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  (the handle is no mapping)
-                if not bool(tensors.get_tensor(name).isfinite().all()):
-                    raise UserError(
-                        f"the trained weights are not finite ({name} in {file.name}): lower "
-                        "training.learning_rate or add warmup_steps"
-                    )
+        try:
+            with safe_open(str(file), framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118  (the handle is no mapping)
+                    if not bool(tensors.get_tensor(name).isfinite().all()):
+                        raise UserError(
+                            f"the trained weights are not finite ({name} in {file.name}): lower "
+                            "training.learning_rate or add warmup_steps"
+                        )
+        except SafetensorError as error:
+            raise UserError(
+                f"the trained weights in {folder.name}/{file.name} cannot be read, the file is cut "
+                f"off or damaged: {error}. Check the disk and train again"
+            ) from error
+
+
+def _refuse_what_does_not_load(folder: Path) -> None:
+    """As whoever uses the model will load it, on torch's device without memory."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        pair: Any = AutoModelForCausalLM.from_pretrained(
+            folder, device_map="meta", dtype="auto", local_files_only=True, output_loading_info=True
+        )
+        AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(
+            f"the trained model in {folder.name} does not load in transformers: {error}"
+        ) from error
+    loaded: dict[str, Any] = pair[1]
+    for what in ("missing", "unexpected"):
+        keys = sorted(loaded[f"{what}_keys"])
+        if keys:
+            raise UserError(
+                f"the trained model in {folder.name} has {len(keys)} {what} weights, the first of "
+                f"them {keys[0]}: it is not the model that its config.json describes"
+            )

@@ -17,8 +17,10 @@ from ft_assets.config.roles import ROLES
 from ft_assets.config.training import TrainingConfig
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.arguments import in_process, instructlab, mini_trainer
+from ft_assets.training.arguments.trackers import refuse_missing_trackers
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
+from ft_assets.training.profiling.window import ProfileWindow
 from resources.errors import UserError
 
 CODE_VERSION = "3"
@@ -68,6 +70,7 @@ def make_plan(
     train_file: Path,
     held_out_file: Path | None = None,
     data_digest: str,
+    held_out_digest: str | None = None,
     train_rows: int,
     attempt: int = 0,
 ) -> TrainPlan:
@@ -81,6 +84,7 @@ def make_plan(
         train_file: the training rows.
         held_out_file: the held-out rows, where there are any.
         data_digest: digest of the training rows; part of the fingerprint.
+        held_out_digest: digest of the held-out rows; part of it where they choose the checkpoint.
         train_rows: how many there are.
         attempt: 0, or the number of a forced repetition.
 
@@ -89,6 +93,7 @@ def make_plan(
     """
     backend = choose_backend(config)
     refuse_what_never_runs(kubernetes)
+    refuse_missing_trackers(config)
     if config.effective_batch_size > train_rows:
         raise UserError(
             f"training.effective_batch_size ({config.effective_batch_size}) is larger than the "
@@ -109,6 +114,7 @@ def make_plan(
             "backend": backend,
             "base_model": base_model.digest,
             "data": data_digest,
+            "held_out": held_out_digest if config.checkpoint_choice == "best" else None,
             "parameters": parameters,
             "mask": mask.model_dump(mode="json"),
             "env": config.env,
@@ -131,6 +137,22 @@ def make_plan(
         on_unhealthy=config.on_unhealthy,
         fingerprint=fingerprint,
     )
+
+
+def refuse_beyond_the_run(config: TrainingConfig, steps: int) -> None:
+    """Refuse what lies outside the optimizer steps of a run, once they are known.
+
+    Raises:
+        UserError: the warm-up never ends, or the profiler records steps that are never done.
+    """
+    if config.warmup_steps >= steps:
+        raise UserError(
+            f"training.warmup_steps ({config.warmup_steps}) is not below the run's {steps} "
+            "optimizer steps, so that the learning rate would never reach its peak: 5 to 10 % of "
+            "the steps are usual"
+        )
+    if config.profiler_steps:
+        ProfileWindow(config.profiler_steps_start, config.profiler_steps).check(steps)
 
 
 def backend_arguments(

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ft_assets.training.base_folder import prepare
+from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.token_report import count_tokens, preview_page, preview_rows
@@ -48,6 +48,7 @@ def work(plan_file: Path, report: Reporter) -> None:
     plan = TokenPlan.model_validate_json(plan_file.read_text())
     report("base model", 0, 1)
     base = prepare(plan.base_model, Path(plan.models_dir))
+    refuse_longer_rows(plan.base_model, base, plan.max_seq_len)
     report("base model", 1, 1)
     tokenizer: Any = AutoTokenizer.from_pretrained(str(base), local_files_only=True)
     train_file = Path(plan.train_file)

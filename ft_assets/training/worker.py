@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from ft_assets.training.base_folder import prepare
+from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.outcome import OUTCOME_FILE
 from ft_assets.training.plan import TrainPlan
 from resources.launcher.child import Reporter, run_worker
@@ -25,6 +25,7 @@ def train(plan_file: Path, report: Reporter) -> None:
 
     report("base model", 0, 1)
     base = prepare(plan.base_model, Path(plan.models_dir))
+    refuse_longer_rows(plan.base_model, base, int(plan.parameters["max_seq_len"]))
     report("base model", 1, 1)
 
     if plan.backend == "instructlab-training":

@@ -25,13 +25,15 @@ from dagster._utils.warnings import PreviewWarning
 from dagster_pipes import PipesParams
 
 from resources.errors import UserError
-from resources.launcher.child import ERROR_FILE, FINISHED, PARENT
+from resources.launcher.child import ERROR_FILE, FINISHED, INTERRUPTED_EXIT, PARENT
 
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 """Bars of libraries fill logs; progress is reported."""
 
 Progress = Mapping[str, Any]
-"""One report of the child: phase, done, total, time, and the numbers that go with them."""
+"""One report of the child: phase, done, total, time, and the numbers that go with them.
+
+Numbers may be NaN or infinite."""
 
 
 class ChildFailedError(Exception):
@@ -74,8 +76,9 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             if progress["phase"] == FINISHED:
                 seconds = float(progress["seconds"])
                 return
-            on_progress(progress)
-            log(progress)
+            numbers = {name: _number(value) for name, value in progress.items()}
+            on_progress(numbers)
+            log(numbers)
 
         client = dg.PipesSubprocessClient(
             message_reader=_ProgressReader(listen),
@@ -137,6 +140,11 @@ class _EveryFewSeconds:
             self._context.log.info(describe(progress))
 
 
+def _number(value: object) -> object:
+    """A value of a report; numbers that are not finite come as texts, as JSON has none."""
+    return float(str(value)) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
 def describe(progress: Progress) -> str:
     """One line for people: the phase, how far it is, and its numbers."""
     of = f"/{progress['total']:g}" if progress["total"] else ""
@@ -161,6 +169,11 @@ def _explain(message: str) -> str:
             "the training or evaluation process was killed (SIGKILL), most likely because the host "
             "ran out of memory: lower training.max_tokens_per_gpu or max_seq_len, or give the step "
             "more memory (kubernetes.memory)"
+        )
+    if code == INTERRUPTED_EXIT:
+        return (
+            "the process was asked to end (SIGTERM or SIGINT) and did; a training goes on from its "
+            "checkpoint when the step runs again"
         )
     if code < 0:
         return f"the process was ended by signal {signal.Signals(-code).name}"

@@ -63,12 +63,14 @@ def test_the_result_on_stdout_is_one_json_object_about_all_of_it(trained):
     assert result["up_to_date"] == []
     assert result["checks"] == {
         "rows_valid": True,
+        "fits_memory": True,
         "no_secrets": True,
         "no_leak": True,
         "no_contamination": True,
         "enough_rows": False,
         "trained_tokens": True,
         "like_the_drop_before": True,
+        "healthy_training": True,
         "beats_base": True,
     }
     (warning,) = result["warnings"]

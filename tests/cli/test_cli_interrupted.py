@@ -34,16 +34,23 @@ def _wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 
 def _has_checkpoint(pipeline: TinyPipeline) -> bool:
-    return any((pipeline.home / "runs").glob("*/checkpoint-*/COMPLETE"))
+    return any((pipeline.home / "runs").glob("*/checkpoint-*/manifest.json"))
+
+
+def _has_steps(pipeline: TinyPipeline) -> bool:
+    files = (pipeline.home / "runs").glob("*/metrics.jsonl")
+    return any(len(file.read_text().splitlines()) > 2 for file in files)
 
 
 @contextmanager
-def _training(pipeline: TinyPipeline) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
+def _training(
+    pipeline: TinyPipeline, reached: Callable[[TinyPipeline], bool] = _has_checkpoint
+) -> Iterator[tuple[subprocess.Popen[bytes], psutil.Process]]:
     """The command while its child trains, after the first checkpoint."""
     select = "raw_dataset,split_dataset,finetuned_model"
     process = pipeline.start("run", NAME, "--json", "--select", select)
     try:
-        _wait_for(lambda: _has_checkpoint(pipeline), process)
+        _wait_for(lambda: reached(pipeline), process)
         (worker,) = [
             child
             for child in psutil.Process(process.pid).children(recursive=True)
@@ -98,3 +105,38 @@ def test_an_interrupted_run_ends_its_child_and_is_not_a_success(tiny):
     assert record.dagster_run.is_finished
     assert not record.dagster_run.is_success
     _goes_on(tiny)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_without_checkpoints_writes_one_before_it_ends(tiny, number):
+    """A cancelled run, and an evicted pod: the step passes it on and waits for its child."""
+    tiny.write(
+        {"training": {**LONG, "save_full_state": False, "checkpoint_at_epoch": False}},
+    )
+
+    with _training(tiny, _has_steps) as (process, worker):
+        process.send_signal(number)
+        assert _is_gone(worker)
+        assert process.wait(timeout=_PATIENCE) != 0
+
+    (checkpoint,) = (tiny.home / "runs").glob("*/checkpoint-*")
+    assert json.loads((checkpoint / "manifest.json").read_text())["full"] is True
+    _goes_on(tiny)
+
+
+def test_a_run_killed_while_it_publishes_publishes_the_same_model_later(tiny):
+    """The training process is done; its model is not trained again."""
+    tiny.write({"training": {"num_epochs": 2}})
+    process = tiny.start(
+        "run", NAME, "--json", "--select", "raw_dataset,split_dataset,finetuned_model"
+    )
+    _wait_for(lambda: any((tiny.home / "runs").glob("*/outcome.json")), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    outcomes = [file.read_text() for file in (tiny.home / "runs").glob("*/outcome.json")]
+
+    after = tiny.ft("run", NAME, "--json", "--select", "finetuned_model")
+    assert after.exit_code == 0, after.stderr
+    outcome = tiny.artifact("finetuned_model").manifest.metadata["outcome"]
+    assert [outcome] == [json.loads(text) for text in outcomes]
+    assert not any((tiny.home / "runs").iterdir())

@@ -16,7 +16,7 @@ from resources.launcher.child import Reporter, run_worker
 def work(plan_file: Path, report: Reporter) -> None:
     plan = json.loads(plan_file.read_text())
     for step in range(1, plan.get("steps", 0) + 1):
-        report("work", step, plan["steps"], loss=1.0 / step)
+        report("work", step, plan["steps"], loss=plan.get("loss", 1.0 / step))
     match plan["then"]:
         case "end":
             (plan_file.parent / "environment.json").write_text(json.dumps(dict(os.environ)))
@@ -26,6 +26,8 @@ def work(plan_file: Path, report: Reporter) -> None:
             raise RuntimeError("something nobody expected")
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "interrupted":
+            raise KeyboardInterrupt
         case "terminated":
             os.kill(os.getpid(), signal.SIGTERM)
         case "wait":

@@ -66,6 +66,7 @@ def plan_file(tmp_path: Path, tiny_model: Path) -> Planner:
         *,
         base: Path = tiny_model,
         rows: int = 40,
+        held_out: int = 0,
         extra: dict[str, Any] | None = None,
         **parameters: Any,
     ) -> Path:
@@ -88,6 +89,9 @@ def plan_file(tmp_path: Path, tiny_model: Path) -> Planner:
             base_model=reference(base),
             models_dir=tmp_path / "models",
             train_file=write_rows(tmp_path / f"train-{rows}.jsonl", rows),
+            held_out_file=(
+                write_rows(tmp_path / f"held-out-{held_out}.jsonl", held_out) if held_out else None
+            ),
             data_digest="0" * 64,
             train_rows=rows,
         )

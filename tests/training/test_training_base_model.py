@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ft_assets.training.base_folder import prepare
+from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.base_model import BaseModelRef, locate, locate_again, prepared_path
 from resources.errors import UserError
 from tests.support.loopback_hub import LoopbackHub, Repo, commit_of, loopback_hub
@@ -447,3 +447,13 @@ def test_a_hub_that_does_not_answer_is_told(find, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"the hub cannot be reached \(.*HF_ENDPOINT"):
         find("org/tiny")
+
+
+# The longest row.
+
+
+def test_rows_longer_than_the_models_positions_are_refused(find, model):
+    ref = find("./model")
+    refuse_longer_rows(ref, model, 256)
+    with pytest.raises(UserError, match=r"max_seq_len \(257\) is above the 256 positions"):
+        refuse_longer_rows(ref, model, 257)

@@ -1,85 +1,27 @@
-"""The names that we send to instructlab-training are its own, and what it leaves is understood."""
+"""instructlab-training reads our tokens, and what it writes is understood."""
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from ft_assets.config import KubernetesConfig, TrainingConfig
 from ft_assets.training import instructlab
 from ft_assets.training import plan as plan_module
 from ft_assets.training.chat import render_chat
+from ft_assets.training.following import Follower
 from ft_assets.training.mask import MaskPolicy
-from ft_assets.training.plan import make_plan
-from ft_assets.training.token_rows import write_token_rows
-from tests.training.conftest import chat, reference, write_chats
-
-
-@pytest.fixture
-def arguments(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What training_hub.sft receives, beside the three paths."""
-    monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: True)
-    config = TrainingConfig(
-        backend="instructlab-training", seed=7, fsdp_sharding_strategy="SHARD_GRAD_OP"
-    )
-    plan = make_plan(
-        config,
-        KubernetesConfig(gpus_per_worker=2),
-        base_model=reference(tiny_model),
-        models_dir=Path("/models"),
-        train_file=Path("/rows.jsonl"),
-        data_digest="d",
-        train_rows=1000,
-    )
-    return instructlab._arguments(plan.parameters)
-
-
-@pytest.mark.slow
-def test_every_name_that_is_sent_is_read(arguments):
-    """TrainingArgs and training_hub both take unknown names in silence: compare with the code."""
-    from instructlab.training.config import TorchrunArgs, TrainingArgs
-    from training_hub.algorithms.sft import SFTAlgorithm
-
-    renamed_by_training_hub = {"max_tokens_per_gpu"}
-    read = {*TrainingArgs.model_fields, *TorchrunArgs.model_fields, *renamed_by_training_hub}
-    assert set(arguments) <= read
-    assert renamed_by_training_hub <= set(inspect.signature(SFTAlgorithm.train).parameters)
-
-
-@pytest.mark.slow
-def test_the_values_arrive_in_the_backends_own_arguments(arguments, monkeypatch, tmp_path):
-    """Through training_hub.sft itself, up to the point where it would start torchrun."""
-    from training_hub import sft
-    from training_hub.algorithms import sft as sft_module
-
-    received: dict[str, Any] = {}
-    monkeypatch.setattr(sft_module, "run_training", lambda **given: received.update(given))
-    rows = tmp_path / "rows.jsonl"
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    rows.write_text(json.dumps({"messages": turns}) + "\n")
-    sft(
-        model_path="/model",
-        data_path=str(rows),
-        ckpt_output_dir=str(tmp_path / "run"),
-        backend="instructlab-training",
-        **arguments,
-    )
-    train, torchrun = received["train_args"], received["torch_args"]
-    assert train.random_seed == 7
-    assert train.process_data is False, "the worker wrote the tokens, with its own masks"
-    assert train.effective_batch_size == 128
-    assert train.max_batch_len == 10_000
-    assert train.max_seq_len == 8192
-    assert train.learning_rate == 5e-6
-    assert train.warmup_steps == 0
-    assert train.checkpoint_at_epoch is True
-    assert train.accelerate_full_state_at_epoch is False
-    assert train.fsdp_options.sharding_strategy.value == "SHARD_GRAD_OP"
-    assert (torchrun.nproc_per_node, torchrun.nnodes) == (2, 1)
+from ft_assets.training.metrics import StepMetrics, read_metrics
+from ft_assets.training.model_choice import ModelChoice
+from ft_assets.training.plan import TrainPlan
+from ft_assets.training.token_rows import TokenCounts, write_token_rows
+from resources.errors import UserError
+from tests.training.conftest import chat, write_chats
 
 
 @pytest.mark.slow
@@ -114,41 +56,150 @@ def test_the_backend_reads_the_tokens_and_masks_that_the_worker_wrote(tiny_model
     assert tokenizer.decode([i for i in dataset[1]["labels"].tolist() if i != -100]) == "a"
 
 
-def test_the_model_after_the_most_samples_is_the_one(tmp_path):
-    assert instructlab._last_model(tmp_path / "none") is None
-    for name in ("samples_90", "samples_1000", "samples_200", "samples_x", "last_epoch"):
-        (tmp_path / name).mkdir()
-    assert instructlab._last_model(tmp_path) == tmp_path / "samples_1000"
+class Line:
+    """What its training script gives its metrics logger after a step."""
 
-
-def test_the_backends_metrics_become_ours_line_by_line(tmp_path):
-    theirs = tmp_path / "training_params_and_metrics_global0.jsonl"
-    line = {
+    values: ClassVar[dict[str, Any]] = {
         "epoch": 0,
         "step": 1,
+        "rank": 0,
+        "overall_throughput": 16.0,
         "lr": 1e-5,
-        "avg_loss": 2.5,
-        "gradnorm": None,
-        "samples_seen": 8,
-        "num_epoch_steps": 5,
-        "overall_throughput": 3.0,
         "cuda_mem_allocated": 1.5,
+        "cuda_malloc_retries": 0,
+        "num_loss_counted_tokens": 40,
+        "num_tokens_rank0": 512,
+        "batch_size": 8,
+        "num_minibatches": 1,
+        "avg_loss": 2.5,
+        "samples_seen": 8,
+        "gradnorm": None,
+        "total_samples": 20,
+        "num_epoch_steps": 3,
     }
-    second = json.dumps({**line, "step": 2, "avg_loss": 2.0})
-    theirs.write_text('{"script_params": {}}\n' + json.dumps(line) + "\n" + second[:20])
-    steps: list[dict[str, Any]] = []
-    reports: list[tuple[Any, ...]] = []
 
-    def report(phase: str, done: float, total: float, **details: Any) -> None:
-        reports.append((phase, done, details["loss"]))
 
-    seen = instructlab._translate(tmp_path, 0, steps, report)
-    assert [step["loss"] for step in steps] == [2.5]  # the half-written line is left for later
-    with theirs.open("a") as stream:
-        stream.write(second[20:] + "\n")
-    instructlab._translate(tmp_path, seen, steps, report)
-    assert [(step["step"], step["loss"]) for step in steps] == [(1, 2.5), (2, 2.0)]
-    assert reports == [("train", 1, 2.5), ("train", 2, 2.0)]
-    ours = [json.loads(text) for text in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert ours == steps
-    assert (ours[0]["learning_rate"], ours[0]["grad_norm"], ours[0]["samples"]) == (1e-5, None, 8)
+@pytest.fixture
+def plan(plan_file) -> TrainPlan:
+    return TrainPlan.model_validate_json(plan_file().read_text())
+
+
+def followed(theirs: Path, plan: TrainPlan, *, padded: bool) -> list[StepMetrics]:
+    counts = TokenCounts(rows=20, tokens=1000)
+    lines = instructlab._Lines(2, counts, padded=padded)
+    Follower(theirs, theirs.parent, lines, plan, lambda *a, **k: None).read(ended=True)
+    return list(read_metrics(theirs.parent / "metrics.jsonl"))
+
+
+@pytest.mark.slow
+def test_the_lines_of_its_own_logger_become_our_steps(tmp_path, plan):
+    from instructlab.training.async_logger import AsyncStructuredLogger
+
+    theirs = tmp_path / "training_params_and_metrics_global0.jsonl"
+    logger = AsyncStructuredLogger(str(theirs))
+    for line in (
+        {"model_name_or_path": "/base", "num_epochs": 2},
+        {"num_gpus": 1, "num_batches": 3},
+        Line.values,
+        {**Line.values, "step": 2, "avg_loss": 2.0, "gradnorm": 0.5},
+    ):
+        asyncio.run_coroutine_threadsafe(logger.log(dict(line)), logger.loop).result(30)
+    first, second = followed(theirs, plan, padded=False)
+    assert (first.step, first.total_steps, first.epoch) == (1, 6, 0.3333)
+    assert (first.loss, first.learning_rate, first.grad_norm) == (2.5, 1e-5, None)
+    assert (first.tokens, first.trained_tokens, first.memory_mib) == (512, 40, 1536.0)
+    assert (first.tokens_per_second, first.eta_seconds) == (1024.0, 2.5)
+    assert (second.loss, second.grad_norm, second.tokens) == (2.0, 0.5, 1024)
+
+
+def test_padding_is_not_counted_as_tokens(tmp_path, plan):
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text(json.dumps(Line.values) + "\n")
+    [step] = followed(theirs, plan, padded=True)
+    assert step.tokens == 8 * 1000 / 20  # rows of the step, of the mean length
+
+
+def test_a_state_that_was_being_written_is_removed_and_a_whole_one_kept(tmp_path):
+    for name, files in {"epoch_0": ["training_metadata.json"], "epoch_1": ["model.bin"]}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+    instructlab._drop_unfinished_states(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0"]
+
+
+# What stands for torchrun here does not train: it writes what the backend's script would, after the
+# steps that it is told, and leaves the base model as the trained one.
+_TORCHRUN = """#!{python}
+import json, os, shutil, sys
+given = dict(part[2:].split("=", 1) for part in sys.argv[1:] if "=" in part)
+run, base = given["output_dir"], given["model_name_or_path"]
+rows = [json.loads(line) for line in open(given["data_path"])]
+assert "--disable_flash_attn" in sys.argv and given["seed"] == "42"
+print("{log}")
+line = {line}
+with open(run + "/training_params_and_metrics_global0.jsonl", "a") as metrics:
+    for step in range(1, {steps} + 1):
+        metrics.write(json.dumps({{**line, "step": step, "avg_loss": 3.0 - step / 10}}) + "\\n")
+if {writes}:
+    shutil.copytree(base, run + "/hf_format/samples_%d" % (len(rows) * int(given["num_epochs"])))
+sys.exit({status})
+"""
+
+
+@pytest.fixture
+def trained(tiny_model, tmp_path, plan_file, monkeypatch):
+    """The whole way through training_hub and the backend's launcher, to another torchrun."""
+    for name in ("HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "CHECKPOINT_TRIGGER_FILENAME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+    def train(
+        *, steps: int = 6, writes: bool = True, log: str = "", status: int = 0, **values: Any
+    ):
+        monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: True)
+        gpu = {"backend": "instructlab-training", "precision": "auto", "threads": 0}
+        file = plan_file(rows=20, **gpu, **values)
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        fields = {"steps": steps, "writes": writes, "log": log, "status": status}
+        text = _TORCHRUN.format(python=sys.executable, line=Line.values, **fields)
+        (folder / "torchrun").write_text(text)
+        (folder / "torchrun").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        plan = TrainPlan.model_validate_json(file.read_text())
+        return instructlab.train_with_instructlab(
+            plan, tiny_model, file.parent, lambda *a, **k: None
+        )
+
+    return train
+
+
+@pytest.mark.slow
+def test_a_run_that_ended_well_has_an_outcome_and_a_chosen_model(trained, tmp_path):
+    outcome = trained()
+    assert outcome.model_dir == "hf_format/samples_40"
+    assert (outcome.steps, outcome.first_loss, outcome.last_loss) == (6, 2.9, 2.4)
+    assert outcome.settings["attention"] == "sdpa"
+    assert outcome.settings["instructlab-training"]
+    choice = ModelChoice.load(tmp_path / "run")
+    assert choice is not None
+    assert choice.model_dir == outcome.model_dir
+
+
+@pytest.mark.slow
+def test_a_run_that_saved_its_state_on_a_signal_is_no_finished_one(trained):
+    with pytest.raises(KeyboardInterrupt):
+        trained(steps=4, save_full_state=True)  # it also writes a model then
+
+
+@pytest.mark.slow
+def test_a_run_that_wrote_no_model_is_refused(trained):
+    with pytest.raises(UserError, match="wrote no model"):
+        trained(writes=False)
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_says_what_to_change(trained):
+    with pytest.raises(UserError, match=r"out of memory: set training.max_tokens_per_gpu to 256"):
+        trained(steps=1, writes=False, log="CUDA out of memory.", status=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,58 @@ def test_weights_of_other_types_are_checked_too(model):
         model / "model.safetensors",
     )
     with pytest.raises(UserError, match=r"not finite \(b in"):
+        verify_model(model)
+
+
+def rewrite(model: Path, change) -> None:
+    weights = load_file(model / "model.safetensors")
+    change(weights)
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda weights: weights.pop("model.norm.weight"),
+            r"has 1 missing weights, the first of them model\.norm\.weight",
+        ),
+        (
+            lambda weights: weights.update({"extra.weight": torch.ones(2)}),
+            r"has 1 unexpected weights, the first of them extra\.weight",
+        ),
+        (
+            lambda weights: weights.update({"model.norm.weight": torch.ones(7)}),
+            "does not load in transformers",
+        ),
+    ],
+)
+def test_weights_that_are_not_those_of_the_configuration_are_refused(model, change, said):
+    rewrite(model, change)
+    with pytest.raises(UserError, match=said):
+        verify_model(model)
+
+
+def test_weights_that_were_cut_off_are_refused_with_the_remedy(model):
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read, .* train again"):
+        verify_model(model)
+
+
+def test_a_shard_that_the_index_names_has_to_be_there(model):
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+    index = {"weight_map": dict.fromkeys(weights, "model-00002-of-00002.safetensors")}
+    (model / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, **index}))
+    with pytest.raises(UserError, match=r"does not load.*model-00002-of-00002"):
+        verify_model(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_part_that_cannot_be_read_is_refused(model, name):
+    (model / name).write_text('{"model_type": "qwen2", ')
+    with pytest.raises(UserError, match="the trained model in samples_80 does not load"):
         verify_model(model)
 
 

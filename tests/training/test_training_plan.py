@@ -14,7 +14,14 @@ import pytest
 from ft_assets.config import KubernetesConfig, TrainingConfig
 from ft_assets.training import plan as plan_module
 from ft_assets.training.base_model import BaseModelRef, locate
-from ft_assets.training.plan import TrainPlan, choose_backend, has_nvidia_gpu, make_plan
+from ft_assets.training.plan import (
+    TrainPlan,
+    backend_arguments,
+    choose_backend,
+    has_nvidia_gpu,
+    make_plan,
+    refuse_beyond_the_run,
+)
 from ft_assets.training.templates import NAMED
 from resources.errors import UserError
 
@@ -139,12 +146,11 @@ OTHER_LORA = {
 
 # (algorithm, backend): what arrives there under which name, and what is refused with which words
 RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
-    ("sft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **TRACKERS},
-    ("osft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **TRACKERS, **OF_OSFT},
-    ("lora_sft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **TRACKERS, **OF_LORA},
+    ("sft", "cpu"): {**IN_PROCESS, **CPU_ONLY},
+    ("osft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **OF_OSFT},
+    ("lora_sft", "cpu"): {**IN_PROCESS, **CPU_ONLY, **OF_LORA},
     ("lora_sft", "peft"): {
         **IN_PROCESS,
-        **TRACKERS,
         **OF_LORA,
         **QUANTIZED,
         "optimizer": ("adamw_8bit", "optimizer"),
@@ -153,7 +159,6 @@ RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
     ("sft", "instructlab-training"): {
         **COMMON,
         **TORCHRUN,
-        **TRACKERS,
         **ADAMW,
         "seed": (7, "random_seed"),
         "use_liger": (True, "use_liger"),
@@ -166,7 +171,6 @@ RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
     ("osft", "mini-trainer"): {
         **COMMON,
         **TORCHRUN,
-        **TRACKERS,
         **OF_OSFT,
         "seed": (7, "seed"),
         "use_liger": (True, "use_liger"),
@@ -222,6 +226,7 @@ APART = {
     "checkpoint_choice",
     "gradient_accumulation_steps",
     "tensorboard",
+    *TRACKERS,
     *PLATFORM,
 }
 
@@ -389,10 +394,42 @@ def test_no_parameter_of_the_training_block_is_ignored(case):
     assert not received & refused - {"optimizer"}
 
 
-@pytest.mark.parametrize("parameter", ["use_liger", "lr_scheduler"])
-def test_a_refusal_says_what_to_set(planned, parameter):
-    with pytest.raises(UserError, match=": set "):
-        planned(backend="cpu", use_liger=True)
+@pytest.mark.parametrize("parameter", TRACKERS)
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_every_backend_takes_the_trackers(case, parameter):
+    """Without a plan, which refuses a tracker whose package is not installed."""
+    value, argument = TRACKERS[parameter]
+    config = TrainingConfig(algorithm=case[0], backend=case[1], **{parameter: value})
+    assert backend_arguments(config, KubernetesConfig(), case[1])[argument] == value
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"wandb_run_name": "r"}, r"wandb_run_name has no effect without training.wandb_project"),
+        ({"mlflow_run_name": "r"}, r"has no effect without training.mlflow_tracking_uri"),
+    ],
+)
+def test_a_tracker_that_could_not_work_is_refused(planned, values, said):
+    with pytest.raises(UserError, match=said):
+        planned(backend="cpu", **values)
+
+
+# What lies outside the run's steps, once they are known
+
+
+def test_a_warm_up_that_never_ends_is_refused():
+    config = TrainingConfig(warmup_steps=10)
+    refuse_beyond_the_run(config, 11)
+    with pytest.raises(UserError, match=r"warmup_steps \(10\) is not below the run's 10 optimizer"):
+        refuse_beyond_the_run(config, 10)
+
+
+def test_steps_to_profile_that_are_never_done_are_refused():
+    config = TrainingConfig(profiler_steps_start=8, profiler_steps=3)
+    refuse_beyond_the_run(config, 11)
+    with pytest.raises(UserError, match=r"profiler_steps_start: 8 .* 10 optimizer steps"):
+        refuse_beyond_the_run(config, 10)
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)

@@ -62,7 +62,6 @@ EXTRA = frozenset(
         "on_demand_checkpointing",
         "trust_remote_code",
         "log_level",
-        "data_process_num_cpu_procs",
     }
 )
 """Fields of its TrainingArgs that may be passed on; the others are set by the platform."""
@@ -83,6 +82,6 @@ def arguments(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[str,
     if config.save_full_state:
         given["on_demand_checkpointing"] = True  # a signal ends the run with a full state
     given["process_data"] = False  # the worker has made tokens and masks of the rows
-    if config.attention == "sdpa":
-        given["disable_flash_attn"] = True
+    if config.attention != "auto":
+        given["disable_flash_attn"] = config.attention == "sdpa"
     return with_extra({**given, **torchrun_world(kubernetes, NAME)}, config, NAME, EXTRA)

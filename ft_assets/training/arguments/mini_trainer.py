@@ -36,7 +36,7 @@ TABLE: Table = {
     "seed": To("seed"),
     "use_liger": To("use_liger"),
     "save_samples": To("min_samples_per_checkpoint", leave_out=(0,)),
-    "save_full_state": To("on_demand_checkpointing"),
+    "save_full_state": To("on_demand_checkpointing"),  # when it is told to end, not at epochs
     "save_final_checkpoint": To("save_final_checkpoint"),
     "fsdp_sharding_strategy": Only((None, "FULL_SHARD"), "FSDP2 shards fully there: leave it out"),
     "lr_scheduler": To("lr_scheduler"),
@@ -57,18 +57,17 @@ TABLE: Table = {
 EXTRA = frozenset(
     {
         "osft_upcast_dtype",
-        "max_steps",
-        "max_tokens",
-        "training_mode",
         "save_dtype",
         "train_dtype",
         "trust_remote_code",
         "val_loss_improvement_threshold",
-        "validate_at_epoch",
-        "validate_at_final",
     }
 )
-"""Fields of its TrainingArgs that may be passed on; the others are set by the platform."""
+"""Fields of its TrainingArgs that may be passed on.
+
+The others are set by the platform, would set num_epochs aside (training_mode, max_steps,
+max_tokens), or measure a held-out loss that it does not write down (validate_at_epoch).
+"""
 
 
 def arguments(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[str, Any]:
@@ -83,7 +82,14 @@ def arguments(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[str,
             "training.save_final_checkpoint and checkpoint_at_epoch are both false: mini-trainer "
             "would write no model at all: set one of them"
         )
+    if config.validation_steps:
+        given["validate_at_final"] = True
     if config.checkpoint_choice == "best":
         given["save_best_val_loss"] = True
+    elif "val_loss_improvement_threshold" in config.extra:
+        raise UserError(
+            "training.extra: val_loss_improvement_threshold is about the best checkpoint: set "
+            "training.checkpoint_choice to best, or leave it out"
+        )
     given["use_processed_dataset"] = True  # the worker has made tokens and masks of the rows
     return with_extra({**given, **torchrun_world(kubernetes, NAME)}, config, NAME, EXTRA)

@@ -9,6 +9,8 @@ from __future__ import annotations
 # torch, transformers and training_hub have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+import math
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,24 @@ from training_hub import AlgorithmRegistry, Backend
 from transformers import AutoTokenizer, PrinterCallback, TrainingArguments, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from ft_assets.training.in_process.checkpoints import CheckpointCallback, last_checkpoint
+from ft_assets.training.health import Planned
+from ft_assets.training.in_process import trackers
+from ft_assets.training.in_process.allocator import give_back_freed_memory, keep_freed_memory
+from ft_assets.training.in_process.best import Best, BestCallback, best_so_far, load_best
+from ft_assets.training.in_process.checkpoints import last_checkpoint
+from ft_assets.training.in_process.disk_space import full_disk_refused
+from ft_assets.training.in_process.held_out import HeldOutCallback, held_out_rows
+from ft_assets.training.in_process.interruption import Interruption
 from ft_assets.training.in_process.live import MetricsCallback
 from ft_assets.training.in_process.machine import decide
 from ft_assets.training.in_process.methods import METHODS
+from ft_assets.training.in_process.resumable import CheckpointCallback, ResumableTrainer
+from ft_assets.training.in_process.row_attention import keeps_rows_apart
 from ft_assets.training.in_process.saving import save_model
 from ft_assets.training.in_process.settings import Settings
 from ft_assets.training.in_process.tokens import TokenFile, tokenize
-from ft_assets.training.in_process.trainer import RowTrainer, isolates_rows
 from ft_assets.training.metrics import METRICS_FILE
-from ft_assets.training.outcome import TrainOutcome, verify_model
+from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
@@ -71,9 +81,13 @@ class InProcessSft(Backend):
         """
         settings = Settings.of(self.algorithm, algorithm_params)
         torch.set_num_threads(settings.machine["threads"])
+        if settings.device == "cpu":
+            keep_freed_memory()
         disable_progress_bar()
         set_seed(settings.seed)
-        return _train(settings)
+        interruption = Interruption(settings.report)
+        with full_disk_refused(settings.run_dir), interruption.listening():
+            return _train(settings, interruption)
 
 
 class InProcessOsft(InProcessSft):
@@ -91,7 +105,7 @@ class InProcessLora(InProcessSft):
 _BACKENDS = {"sft": InProcessSft, "osft": InProcessOsft, "lora_sft": InProcessLora}
 
 
-def _train(settings: Settings) -> TrainOutcome:
+def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
     run_dir = settings.run_dir
     tokenizer = AutoTokenizer.from_pretrained(settings.model_path, local_files_only=True)
     counts = tokenize(
@@ -105,30 +119,69 @@ def _train(settings: Settings) -> TrainOutcome:
     method = METHODS[settings.algorithm](settings)
     model = method.load()
     packed = _packs(settings, model, len(tokenizer))
-    metrics = MetricsCallback(run_dir / METRICS_FILE, settings.report)
-    trainer = RowTrainer(
+    held_out = HeldOutCallback(held_out_rows(settings, tokenizer), settings.validation_steps)
+    metrics = MetricsCallback(
+        run_dir / METRICS_FILE,
+        settings.report,
+        planned=Planned(lr_scheduler=settings.lr_scheduler, warmup_steps=settings.warmup_steps),
+        on_unhealthy=settings.on_unhealthy,
+        held_out_losses=held_out.losses,
+    )
+    os.environ.update(trackers.environment(settings))
+    trainer = ResumableTrainer(
+        settings=settings,
+        interruption=interruption,
         model=model,
         args=_arguments(settings),
         train_dataset=TokenFile(run_dir / "tokens"),
         optimizers=(method.optimizer(model), None),
         callbacks=[
             metrics,
+            held_out,
             CheckpointCallback(settings.checkpoint_at_epoch, settings.save_samples),
+            interruption,
         ],
         max_tokens=settings.max_tokens_per_gpu,
         max_rows=settings.micro_batch_size or None,
         packed=packed,
     )
     trainer.remove_callback(PrinterCallback)  # the metrics callback reports
-    metrics.trainer = trainer
-    checkpoint = last_checkpoint(run_dir)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    metrics.trainer = held_out.trainer = trainer
+    trainer.held_out_losses = held_out.losses
+    trainer.held_out_losses = held_out.losses
+    best = _train_on(trainer, settings)
+    give_back_freed_memory()
+    interruption.raise_if_stopped(int(trainer.state.max_steps))
 
+    last_step = int(trainer.state.global_step)
     folder = save_model(
-        method, model, tokenizer, run_dir, samples=_samples(settings, trainer, counts)
+        method,
+        model,
+        tokenizer,
+        run_dir,
+        samples=_samples(settings, counts, best.step if best else last_step),
+        choice=settings.checkpoint_choice,
+        held_out_loss=best.loss if best else trainer.held_out_losses.get(last_step),
     )
-    verify_model(folder)
     return _outcome(settings, counts, trainer, metrics, folder, packed=packed)
+
+
+def _train_on(trainer: ResumableTrainer, settings: Settings) -> Best | None:
+    """Train from the last whole checkpoint, or the start, to the end.
+
+    Returns:
+        the best weights, which are the model's now, when they are asked for; else None.
+    """
+    run_dir, fingerprint = settings.run_dir, settings.fingerprint
+    keeper: BestCallback | None = None
+    if settings.checkpoint_choice == "best":
+        keeper = BestCallback(trainer, best_so_far(run_dir, fingerprint, settings.report))
+        trainer.add_callback(keeper)  # after the one that measures
+    checkpoint = last_checkpoint(run_dir, fingerprint, settings.report, best_loss=trainer.best_loss)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if keeper is None or trainer.interruption.stopped_at is not None:
+        return None
+    return load_best(keeper.best, trainer.model, settings)
 
 
 def _packs(settings: Settings, model: Any, vocabulary: int) -> bool:
@@ -139,7 +192,7 @@ def _packs(settings: Settings, model: Any, vocabulary: int) -> bool:
     """
     if settings.sample_packing is False:
         return False
-    isolated = isolates_rows(model, vocabulary)
+    isolated = keeps_rows_apart(model, vocabulary, settings.device)
     if settings.sample_packing and not isolated:
         raise UserError(
             f"training.sample_packing: true: this model's attention ({settings.attention}) crosses "
@@ -170,26 +223,28 @@ def _arguments(settings: Settings) -> TrainingArguments:
         data_seed=settings.seed,
         use_cpu=settings.device == "cpu",
         bf16=settings.machine["precision"] == "bf16",
-        save_strategy="no",  # CheckpointCallback says when, and keeps the last one only
+        save_strategy="no",  # CheckpointCallback says when
         save_only_model=not settings.save_full_state,
         logging_steps=1,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        report_to="none",
+        report_to=trackers.report_to(settings),
+        run_name=trackers.run_name(settings),
         disable_tqdm=True,
     )
 
 
-def _samples(settings: Settings, trainer: RowTrainer, counts: TokenCounts) -> int:
-    steps = int(trainer.state.global_step)
-    return min(steps * settings.effective_batch_size, counts.rows * settings.num_epochs)
+def _samples(settings: Settings, counts: TokenCounts, steps: int) -> int:
+    """Rows that were seen after so many steps; the last batch of an epoch may be smaller."""
+    epochs, rest = divmod(steps, math.ceil(counts.rows / settings.effective_batch_size))
+    return epochs * counts.rows + rest * settings.effective_batch_size
 
 
 def _outcome(
     settings: Settings,
     counts: TokenCounts,
-    trainer: RowTrainer,
+    trainer: ResumableTrainer,
     metrics: MetricsCallback,
     folder: Path,
     *,

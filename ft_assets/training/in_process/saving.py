@@ -1,4 +1,4 @@
-"""The trained model as a folder, which is there only when it is whole."""
+"""The trained model as a folder: there only when it is whole, and then named in a manifest."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from ft_assets.training.in_process.methods import Method
+from ft_assets.training.model_choice import MODELS, Choice, forget_choice, record_choice
 
 
-def save_model(method: Method, model: Any, tokenizer: Any, run_dir: Path, *, samples: int) -> Path:
-    """Write ``hf_format/samples_N`` under another name and rename it when it is whole.
+def save_model(
+    method: Method,
+    model: Any,
+    tokenizer: Any,
+    run_dir: Path,
+    *,
+    samples: int,
+    choice: Choice,
+    held_out_loss: float | None,
+) -> Path:
+    """Write ``hf_format/samples_N`` under another name, rename it, verify it and name it.
 
     Args:
         method: how the model is saved.
@@ -18,13 +28,19 @@ def save_model(method: Method, model: Any, tokenizer: Any, run_dir: Path, *, sam
         tokenizer: saved beside it.
         run_dir: the run's folder.
         samples: rows seen, which name the folder as the GPU backends do.
+        choice: why it is this one.
+        held_out_loss: of these weights, in nats per token, where it was measured.
+
+    Raises:
+        UserError: what was written is not a whole model.
     """
-    folder = run_dir / "hf_format" / f"samples_{samples}"
+    forget_choice(run_dir)
+    shutil.rmtree(run_dir / MODELS, ignore_errors=True)  # of an attempt that ended here
+    folder = run_dir / MODELS / f"samples_{samples}"
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
     method.save(model, partial)
     tokenizer.save_pretrained(partial)
     partial.rename(folder)
+    record_choice(run_dir, folder, choice, held_out_loss=held_out_loss)
     return folder

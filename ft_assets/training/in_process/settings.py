@@ -9,6 +9,9 @@ from typing import Any, Literal
 from ft_assets.training.mask import MaskPolicy
 from resources.launcher.child import Reporter
 
+_SAYS_NOTHING = frozenset({"peft_enabled", "peft_type"})
+"""training_hub adds them to every ``lora_sft``."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -96,7 +99,11 @@ class Settings:
     @classmethod
     def of(cls, algorithm: str, parameters: dict[str, Any]) -> Settings:
         """From what training_hub hands to a backend; osft passes a None for what is not set."""
-        given = {name: value for name, value in parameters.items() if value is not None}
+        given = {
+            name: value
+            for name, value in parameters.items()
+            if value is not None and name not in _SAYS_NOTHING
+        }
         return cls(algorithm=algorithm, **{"held_out_path": None, **given})  # pyright: ignore[reportArgumentType]
 
     @property

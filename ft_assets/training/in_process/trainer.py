@@ -35,7 +35,10 @@ class RowTrainer(Trainer):
         max_rows: int | None = None,
         **kwargs: Any,
     ) -> None:
+        config = kwargs["model"].config
+        uses_cache = getattr(config, "use_cache", False)
         super().__init__(*args, data_collator=collate, **kwargs)
+        config.use_cache = uses_cache  # the base class switches it off, and it would be saved so
         self.max_tokens = max_tokens if packed else 1
         self.max_rows = max_rows
         self.last_loss = float("nan")

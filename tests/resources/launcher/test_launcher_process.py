@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import dagster as dg
 import pytest
@@ -50,6 +51,13 @@ def test_reports_arrive_in_order_with_their_numbers(launch):
     assert all(report["time"] > 0 for report in reports)
 
 
+def test_a_number_that_is_not_finite_arrives_as_one(launch):
+    """It travels as a text, since JSON has no number for it."""
+    reports, lines = launch(steps=1, loss="NaN", then="end")
+    assert math.isnan(reports[0]["loss"])
+    assert lines == ["work 1/1: loss nan"]
+
+
 def test_the_event_log_gets_the_first_and_the_last_line_and_not_every_one(launch):
     _, lines = launch(ProcessLauncher(log_every_seconds=3600), steps=500, then="end")
     assert lines == ["work 1/500: loss 1", "work 500/500: loss 0.002"]
@@ -88,6 +96,11 @@ def test_a_failure_points_at_the_traceback(launch, capfd):
 def test_a_killed_child_most_likely_ran_out_of_memory(launch):
     with pytest.raises(ChildFailedError, match=r"SIGKILL.*max_tokens_per_gpu.*kubernetes\.memory"):
         launch(steps=2, then="killed")
+
+
+def test_a_child_that_was_asked_to_end_is_said_to_go_on(launch):
+    with pytest.raises(ChildFailedError, match=r"asked to end .* goes on from its checkpoint"):
+        launch(then="interrupted")
 
 
 def test_another_signal_is_named(launch):

@@ -25,7 +25,7 @@ class Method(ABC):
     def load(self) -> Any:
         """The model, ready to be trained, on the device of the run."""
 
-    def optimizer(self, model: Any) -> torch.optim.Optimizer | None:  # noqa: ARG002
+    def optimizer(self, model: Any) -> torch.optim.Optimizer | None:
         """An optimizer of its own; None leaves it to the Trainer."""
         return None
 

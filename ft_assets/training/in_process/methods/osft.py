@@ -1,9 +1,14 @@
 """``osft``: orthogonal subspace fine-tuning, with mini-trainer's own model class and optimizer.
 
 Each target matrix is its singular value decomposition: the directions of the largest singular
-values are frozen, those of the smallest (a share ``unfreeze_rank_ratio``) are trained, and before
-each step their gradients lose what points into the frozen ones. Nayak et al. 2025,
-arXiv:2504.07097; mini_trainer/osft_utils.py.
+values are frozen, those of the smallest (a share ``unfreeze_rank_ratio``) are trained, and each
+step leaves out what points into the frozen ones. Nayak et al. 2025, arXiv:2504.07097;
+mini_trainer/osft_utils.py.
+
+Decomposition, optimizer wrapper and the way back to matrices are mini-trainer's. Two products are
+computed otherwise, for speed and with the same result: the frozen part is one matrix instead of
+two, and a projection goes through whichever of the two bases is smaller, that of the frozen
+directions or that of the others.
 """
 
 from __future__ import annotations
@@ -11,14 +16,24 @@ from __future__ import annotations
 # torch, transformers and mini_trainer have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# pyright: reportUntypedBaseClass=false
+import io
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from mini_trainer.osft_utils import create_osft_model_class, optim_wrapper
-from transformers import AutoConfig, AutoModelForCausalLM
+from mini_trainer.osft_utils import (
+    auto_generate_target_osft_config,
+    create_osft_model_class,
+    get_model_patterns,
+    optim_wrapper,
+)
+from torch.nn import functional
 
-from ft_assets.training.in_process.methods.method import Method
+from ft_assets.training.in_process.methods.method import Method, load_pretrained
 from resources.errors import UserError
 
 
@@ -32,23 +47,21 @@ class Osft(Method):
             UserError: a target pattern fits no matrix.
         """
         settings = self.settings
-        self.config = AutoConfig.from_pretrained(settings.model_path, local_files_only=True)
-        self.model_class = AutoModelForCausalLM._model_mapping[type(self.config)]  # pyright: ignore
-        further: dict[str, Any] = {}
-        if settings.attention != "auto":
-            further["attn_implementation"] = settings.attention
-        if settings.target_patterns:
-            further["target_patterns"] = settings.target_patterns
-        model = create_osft_model_class(self.model_class).from_pretrained(
-            settings.model_path,
-            fsdp2_lazy_init=False,
-            initialize_osft=False,
-            rank_ratio=1 - settings.unfreeze_rank_ratio,
-            torch_dtype=torch.float32,
-            **further,
-        )
-        _refuse_idle_patterns(model, settings.target_patterns)
-        model.reinitialize_osft(decompose_existing_weights=True)
+        plain = load_pretrained(settings)
+        self.model_class = type(plain)
+        self.config, self.published_dtype = plain.config, plain.config.dtype
+        self.generation_config = plain.generation_config
+        with _quietly():
+            model = _decomposable(plain)
+            model.osft_config = _ranks(
+                model,
+                self.model_class,
+                settings.target_patterns,
+                frozen_share=1 - settings.unfreeze_rank_ratio,
+            )
+            model.reinitialize_osft(decompose_existing_weights=True)
+        for module in model.osft_modules():
+            _prepare(module)
         return model.to(settings.device)
 
     def optimizer(self, model: Any) -> torch.optim.Optimizer:
@@ -66,20 +79,124 @@ class Osft(Method):
 
     def save(self, model: Any, folder: Path) -> None:
         """The matrices put together again, as a model of the base model's own class."""
-        whole = model.prepare_state_dict_for_save(dict(model.state_dict()))
+        with _quietly():
+            whole = model.prepare_state_dict_for_save(dict(model.state_dict()))
         with torch.device("meta"):
             plain = self.model_class(self.config)
         plain.load_state_dict(whole, assign=True)
         plain.tie_weights()
-        plain.to(self.config.dtype).save_pretrained(folder)
+        plain.generation_config = self.generation_config
+        plain.to(self.published_dtype).save_pretrained(folder)
 
 
-def _refuse_idle_patterns(model: Any, patterns: list[str]) -> None:
-    names = [name for name, _ in model.named_parameters()]
+def _decomposable(plain: Any) -> Any:
+    """The same model in fp32, of mini-trainer's class, with nothing decomposed yet."""
+    architecture = type(plain)
+    osft_class: Any = create_osft_model_class(architecture)
+
+    class Decomposable(osft_class):
+        """mini-trainer's model, projecting through the smaller basis."""
+
+        @classmethod
+        def _can_set_attn_implementation(cls) -> bool:
+            return architecture._can_set_attn_implementation()  # it reads the class's own file
+
+        def osft_modules(self) -> list[Any]:
+            return [module for module in self.modules() if hasattr(module, "osft_U_high")]
+
+        @torch.no_grad()
+        def project_gradients(self) -> None:
+            for module in self.osft_modules():
+                u, v = module.osft_params.U_low.grad, module.osft_params.V_low.grad
+                if u is not None:
+                    _project(u, module.osft_U_high, module.osft_U_free)
+                if v is not None:
+                    _project(v.T, module.osft_V_high.T, module.osft_V_free)
+
+        @torch.no_grad()
+        def project_parameters(self) -> None:
+            for module in self.osft_modules():
+                low = module.osft_params
+                _project(low.U_low.data, module.osft_U_high, module.osft_U_free)
+                _project(low.V_low.data.T, module.osft_V_high.T, module.osft_V_free)
+
+    model = Decomposable(plain.config, initialize_osft=False, output_dtype=torch.float32)
+    model.load_state_dict(plain.state_dict())
+    return model.float()
+
+
+def _ranks(
+    model: Any, architecture: type, patterns: list[str], frozen_share: float
+) -> dict[str, int]:
+    """Frozen directions of each target matrix, by name.
+
+    mini-trainer alone would look for the architecture in the folder's path, where any word may be.
+    """
+    linear = [f"{name}.weight" for name, module in model.named_modules() if _is_linear(module)]
+    known = ", ".join(sorted({name.split(".")[-2] for name in linear})[:12])
     for pattern in patterns:
-        if not any(pattern in name for name in names):
-            some = ", ".join(sorted({name.split(".")[-2] for name in names if "." in name})[:12])
+        if not any(pattern in name for name in linear):
             raise UserError(
-                f"training.target_patterns: {pattern!r} is in no name of the model's matrices; "
-                f"there are, for instance: {some}"
+                f"training.target_patterns: {pattern!r} is in no name of the model's linear "
+                f"layers; there are: {known}"
             )
+    wanted = patterns or get_model_patterns(architecture)
+    ranks = auto_generate_target_osft_config(model, target_patterns=wanted, rank_ratio=frozen_share)
+    other = sorted(set(ranks) - set(linear))
+    if other:
+        raise UserError(
+            f"training.target_patterns: {other[0]} is no linear layer's matrix, and OSFT treats no "
+            f"other: name some of {known}"
+        )
+    if not ranks:
+        raise UserError(
+            f"training.target_patterns: none of mini-trainer's own patterns ({', '.join(wanted)}) "
+            f"is in a name of the model's linear layers: name some of {known}"
+        )
+    return ranks
+
+
+def _is_linear(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Linear)
+
+
+@torch.no_grad()
+def _prepare(module: Any) -> None:
+    """Add what the quicker products need; none of it is trained or saved."""
+    low = module.osft_params
+    frozen = (module.osft_U_high * module.osft_S_high) @ module.osft_V_high
+    bases = {
+        "osft_high": frozen,
+        "osft_U_free": _free_basis(module.osft_U_high, low.U_low),
+        "osft_V_free": _free_basis(module.osft_V_high.T, low.V_low.T),
+    }
+    for name, tensor in bases.items():
+        module.register_buffer(name, tensor, persistent=False)
+    module.forward = partial(_forward, module)
+
+
+def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
+    low = module.osft_params
+    trained = functional.linear(functional.linear(x, low.V_low) * low.S_low, low.U_low)
+    return functional.linear(x, module.osft_high, module.bias) + trained
+
+
+def _free_basis(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor | None:
+    """``low`` [n, k] where it spans all that is orthogonal to ``high`` [n, m], and is smaller."""
+    complete = high.shape[1] + low.shape[1] == high.shape[0]
+    return low.detach().clone() if complete and low.shape[1] < high.shape[1] else None
+
+
+def _project(columns: torch.Tensor, high: torch.Tensor, free: torch.Tensor | None) -> None:
+    """Take out of ``columns``, in place, what lies in the span of ``high``."""
+    if free is None:
+        columns.addmm_(high, high.T @ columns, alpha=-1.0)
+    else:
+        columns.copy_(free @ (free.T @ columns))
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """mini-trainer tells of each of its steps; exceptions pass."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,181 @@
+"""How much of task A a model forgets while it learns task B: SFT against OSFT, same budget.
+
+Task A is the demo's: say what a function of Python's standard library does. Task B asks the other
+way round, with the other drop's rows: name the function that does what is described. SmolLM2-135M
+learns A by SFT, and from there B twice, by SFT and by OSFT, with the same rows in the same order,
+steps and learning rate. Held-out losses (nats per token of the answer, mean over the rows) of A and
+B after each; forgetting is the rise of A's loss while B is learned.
+
+Everything is repeated for three seeds, which choose the split and the order of the rows. OSFT
+forgets less when the mean over the seeds of (forgetting by SFT - forgetting by OSFT) is above its
+standard error. Prints one JSON object, whose ``conclusion`` says so or why not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from training_runs import (
+    BATCH,
+    ROOT,
+    base_model,
+    conversations,
+    first_rows,
+    held_out_losses,
+    split_rows,
+    train,
+)
+
+DROPS = ROOT / "examples" / "python-docs"
+_NAME = re.compile(r"`([^`]+)`")
+
+
+def task_b(drop: Path, to: Path) -> Path:
+    """The other question to the same answer: what is described, and what is its name?"""
+    with to.open("w") as stream:
+        for question, answer in conversations(drop):
+            name = _NAME.search(question["content"])
+            assert name is not None, question
+            module, _, function = name.group(1).rpartition(".")
+            turns = [
+                {
+                    "role": "user",
+                    "content": f"Which name in Python's standard library is this? "
+                    f"{answer['content']}",
+                },
+                {"role": "assistant", "content": f"`{function}`, in `{module}`."},
+            ]
+            stream.write(json.dumps({"messages": turns}) + "\n")
+    return to
+
+
+def one_seed(seed: int, steps: int, measured: int, threads: int) -> dict[str, dict[str, float]]:
+    """Held-out losses of A and of B: of the base model, after A, and after B by both algorithms."""
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        drops = {
+            "a": DROPS / "drop-1.jsonl",
+            "b": task_b(DROPS / "drop-2.jsonl", scratch / "b.jsonl"),
+        }
+        rows, held_out = {}, {}
+        for task, drop in drops.items():
+            train_rows, others = split_rows(drop, scratch / task, seed)
+            rows[task] = first_rows(train_rows, steps * BATCH, scratch / f"{task}-train.jsonl")
+            held_out[task] = first_rows(others, measured, scratch / f"{task}-held-out.jsonl")
+
+        def learn(start: Path, task: str, algorithm: str) -> Path:
+            run_dir = scratch / f"{task}-{algorithm}"
+            settings = {"algorithm": algorithm, "seed": seed, "threads": threads}
+            return train(start, rows[task], run_dir, **settings)
+
+        base = base_model()
+        after_a = learn(base, "a", "sft")
+        models = {
+            "base": base,
+            "after_a": after_a,
+            "after_b_sft": learn(after_a, "b", "sft"),
+            "after_b_osft": learn(after_a, "b", "osft"),
+        }
+        return {name: losses(model, held_out, scratch) for name, model in models.items()}
+
+
+def losses(folder: Path, held_out: dict[str, Path], scratch: Path) -> dict[str, float]:
+    """Mean held-out loss of each task."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    return {
+        task: statistics.mean(held_out_losses(model, folder, rows, scratch))
+        for task, rows in held_out.items()
+    }
+
+
+def mean_and_error(values: list[float]) -> dict[str, float]:
+    """Mean over the seeds and its standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return {"mean": round(statistics.mean(values), 4), "standard_error": round(error, 4)}
+
+
+def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Means with standard errors, and what they say."""
+    stages = {
+        stage: {task: mean_and_error([seed[stage][task] for seed in found]) for task in ("a", "b")}
+        for stage in found[0]
+    }
+    rise = {
+        algorithm: [seed[f"after_b_{algorithm}"]["a"] - seed["after_a"]["a"] for seed in found]
+        for algorithm in ("sft", "osft")
+    }
+    spared = mean_and_error(
+        [by_sft - by_osft for by_sft, by_osft in zip(rise["sft"], rise["osft"], strict=True)]
+    )
+    behind = mean_and_error(
+        [seed["after_b_osft"]["b"] - seed["after_b_sft"]["b"] for seed in found]
+    )
+    less = spared["mean"] > spared["standard_error"]
+    return {
+        "held_out_loss": stages,
+        "forgetting": {algorithm: mean_and_error(values) for algorithm, values in rise.items()},
+        "osft_forgets_less_by": spared,
+        "osft_is_behind_on_b_by": behind,
+        "osft_forgets_less": less,
+        "conclusion": conclusion(rise["sft"], spared, less=less),
+    }
+
+
+def conclusion(by_sft: list[float], spared: dict[str, float], *, less: bool) -> str:
+    """In words; where OSFT does not forget less, why not."""
+    difference = f"{spared['mean']} nats, standard error {spared['standard_error']}"
+    if less:
+        return f"OSFT forgets less of A than SFT does: by {difference}"
+    if statistics.mean(by_sft) <= 0:
+        return f"no difference shown ({difference}): SFT itself forgets nothing of A here"
+    return (
+        f"no difference shown ({difference}): the embeddings and norms, which OSFT does not "
+        "constrain, and the free directions are enough to forget A, or the seeds differ too much"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=24, help="of each training, of 8 rows each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--held-out", type=int, default=32, help="rows of each task")
+    parser.add_argument("--threads", type=int, default=0, help="0: the cores that are free")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    from ft_assets.training.in_process.machine import free_cores
+
+    threads = given.threads or free_cores()
+    if given.one is not None:
+        print(json.dumps(one_seed(given.one, given.steps, given.held_out, threads)))
+        return
+    found: list[dict[str, dict[str, float]]] = []
+    for seed in given.seeds:  # a process each, so that none holds the memory of the one before
+        options = ["--steps", str(given.steps), "--held-out", str(given.held_out)]
+        options += ["--threads", str(threads), "--one", str(seed)]
+        finished = subprocess.run(
+            [sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True, check=True
+        )
+        found.append(json.loads(finished.stdout.splitlines()[-1]))
+        print(seed, found[-1], file=sys.stderr)
+    setting = {
+        "seeds": given.seeds,
+        "steps": given.steps,
+        "batch_rows": BATCH,
+        "held_out_rows": given.held_out,
+        "threads": threads,
+    }
+    print(json.dumps({**summary(found), **setting}))
+
+
+if __name__ == "__main__":
+    main()

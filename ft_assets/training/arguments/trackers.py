@@ -1,0 +1,44 @@
+"""Trackers that a pipeline asks for: what is missing is refused before anything costly."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ft_assets.config.training import TrainingConfig
+from resources.errors import UserError
+
+_PACKAGE_OF = {
+    "tensorboard": "tensorboard",
+    "wandb_project": "wandb",
+    "mlflow_tracking_uri": "mlflow",
+}
+_BELONGS_TO = {
+    "wandb_entity": "wandb_project",
+    "wandb_run_name": "wandb_project",
+    "mlflow_experiment_name": "mlflow_tracking_uri",
+    "mlflow_run_name": "mlflow_tracking_uri",
+}
+
+
+def refuse_missing_trackers(config: TrainingConfig) -> None:
+    """Refuse a tracker that could not work.
+
+    Raises:
+        UserError: its package is not installed here, a parameter of it stands alone, or two
+            trackers would give the run two names.
+    """
+    for name, package in _PACKAGE_OF.items():
+        if getattr(config, name) and find_spec(package) is None:
+            raise UserError(
+                f"training.{name} needs the package {package}, which is not installed where "
+                f"training runs: pip install {package}, or leave {name} out"
+            )
+    for name, needed in _BELONGS_TO.items():
+        if getattr(config, name) is not None and getattr(config, needed) is None:
+            raise UserError(f"training.{name} has no effect without training.{needed}: set both")
+    names = {config.wandb_run_name, config.mlflow_run_name} - {None}
+    if len(names) > 1:
+        raise UserError(
+            f"training.wandb_run_name ({config.wandb_run_name}) and mlflow_run_name "
+            f"({config.mlflow_run_name}) differ, and a run has one name: give both the same"
+        )
