@@ -44,7 +44,8 @@ lock: $(INSTALLED_DEV) ## write constraints.txt anew
 bench: $(INSTALLED_DEV) ## measure; prints JSON
 	$(BIN)/python bench/load.py
 	$(BIN)/python bench/overhead.py
-	$(BIN)/python bench/train_vs_trl.py
+	$(BIN)/python bench/train_cpu.py
+	$(BIN)/python bench/forgetting.py
 	$(BIN)/python bench/demo.py
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/dedupe.py

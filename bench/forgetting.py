@@ -137,7 +137,12 @@ def conclusion(by_sft: list[float], spared: dict[str, float], *, less: bool) -> 
     if less:
         return f"OSFT forgets less of A than SFT does: by {difference}"
     if statistics.mean(by_sft) <= 0:
-        return f"no difference shown ({difference}): SFT itself forgets nothing of A here"
+        return f"OSFT does not forget less ({difference}): SFT itself forgets nothing of A here"
+    if spared["mean"] < -spared["standard_error"]:
+        return (
+            f"OSFT forgets more of A than SFT does ({difference}): at this learning rate its "
+            "factors, embeddings and norms move the model further"
+        )
     return (
         f"no difference shown ({difference}): the embeddings and norms, which OSFT does not "
         "constrain, and the free directions are enough to forget A, or the seeds differ too much"

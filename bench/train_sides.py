@@ -73,6 +73,10 @@ class Clock:
                 if clock.profiler is not None and len(clock.ends) == 1:
                     clock.profiler.start()
 
+            def on_train_end(self, *_: Any, **__: Any) -> None:
+                if clock.profiler is not None:
+                    clock.profiler.stop()
+
         DEFAULT_CALLBACKS.append(Ends)
         step = trainer_class.training_step
 
@@ -134,7 +138,6 @@ def ours(side: str, given: Given) -> Any:
         if profiled:
             from where_time_goes import shares
 
-            clock.profiler.stop()
             return shares(clock.profiler, result["seconds"])
         if side == "ours_sft":
             trained = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")

@@ -22,10 +22,11 @@ from ft_assets.lineage import SHORT
 from ft_assets.provenance.digest import files_digest
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.curve import Curve
-from ft_assets.training.estimate import estimate_beside_actual
+from ft_assets.training.estimate import estimate_beside_actual, remedies_for_out_of_memory
 from ft_assets.training.health import Planned, judge_run
 from ft_assets.training.metrics import METRICS_FILE, TENSORBOARD_DIR, read_metrics
-from ft_assets.training.outcome import TrainOutcome
+from ft_assets.training.model_choice import ModelChoice
+from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
 from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan, refuse_beyond_the_run
 from ft_assets.training.profiling import summarize
 from ft_assets.training.profiling.files import PROFILE_FOLDER
@@ -94,7 +95,7 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
     tokens = _tokens(this, store, base)
     if tokens is not None:
         refuse_beyond_the_run(training, tokens.steps)
-    return make_plan(
+    plan = make_plan(
         training,
         this.spec.kubernetes,
         base_model=base,
@@ -105,6 +106,13 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
         held_out_digest=report["held_out_digest"],
         train_rows=report["train_rows"],
         attempt=_attempt(this, store),
+    )
+    planned = training_estimate(this, home, tokens, plan.backend)
+    return plan.model_copy(
+        update={
+            "memory_remedies": tuple(remedies_for_out_of_memory(planned)),
+            "host_memory_remedies": tuple(remedies_for_out_of_memory(planned, host=True)),
+        }
     )
 
 
@@ -141,7 +149,12 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             observe(progress)
 
         this.run_worker(
-            launcher, "ft_assets.training.worker", plan, run_dir / "plan.json", on_progress=listen
+            launcher,
+            "ft_assets.training.worker",
+            plan,
+            run_dir / "plan.json",
+            on_progress=listen,
+            memory_remedies=plan.host_memory_remedies,
         )
     return run_dir
 
@@ -155,9 +168,7 @@ def _publish(
     run_dir: Path,
     home: Home,
 ) -> Artifact:
-    outcome = TrainOutcome.load(run_dir)
-    if outcome is None:
-        raise UserError(f"the training process ended without a model; its folder is {run_dir}")
+    outcome = _verified(run_dir)
     loss, held_out = _curves(run_dir / METRICS_FILE)
     findings = judge_run(read_metrics(run_dir / METRICS_FILE), Planned.of(plan.parameters))
     metadata = {
@@ -190,6 +201,19 @@ def _publish(
         draft.data_version = _digest(draft.path / "model")
     assert draft.artifact is not None
     return draft.artifact
+
+
+def _verified(run_dir: Path) -> TrainOutcome:
+    """The outcome of a run whose model is still as it was when it was verified."""
+    outcome, choice = TrainOutcome.load(run_dir), ModelChoice.load(run_dir)
+    if outcome is None or choice is None:
+        raise UserError(f"the training process ended without a model; its folder is {run_dir}")
+    try:
+        choice.check(run_dir)
+    except UserError:
+        (run_dir / OUTCOME_FILE).unlink()  # so that the next run trains, from its checkpoint
+        raise
+    return outcome
 
 
 def _beside_the_estimate(

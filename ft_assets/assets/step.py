@@ -195,6 +195,7 @@ class Step:
         plan_file: Path,
         *,
         on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+        memory_remedies: Sequence[str] = (),
     ) -> None:
         """Have a process of its own carry out a plan; its time counts as work.
 
@@ -204,6 +205,7 @@ class Step:
             plan: what it does.
             plan_file: where the plan is written; the worker's output lies beside it.
             on_progress: called with each of its reports, in place of ``report``.
+            memory_remedies: what to change when it was killed for want of memory.
         """
         plan_file.write_text(plan.model_dump_json(indent=1))
         self.work_seconds.append(
@@ -212,6 +214,7 @@ class Step:
                 module=module,
                 plan=plan_file,
                 on_progress=on_progress or self.report,
+                memory_remedies=memory_remedies,
             )
         )
 

@@ -20,7 +20,7 @@ from ft_assets.training.model_choice import choose, forget_choice, record_choice
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts, write_token_rows
-from ft_assets.training.torchrun import call, outcome, prepare
+from ft_assets.training.torchrun import call, outcome, prepare, profiled
 from resources.errors import UserError
 from resources.launcher.child import Reporter
 
@@ -69,7 +69,7 @@ def training_arguments(plan: TrainPlan, base: Path, run_dir: Path) -> dict[str, 
     """
     from instructlab.training.config import FSDPOptions, ShardingStrategies
 
-    arguments = dict(plan.parameters)
+    arguments = profiled(plan.parameters, plan, run_dir)
     strategy = arguments.pop("fsdp_sharding_strategy", None)
     if strategy is not None:
         arguments["fsdp_options"] = FSDPOptions(sharding_strategy=ShardingStrategies(strategy))

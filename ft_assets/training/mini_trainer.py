@@ -25,7 +25,7 @@ from ft_assets.training.model_choice import MODELS, choose, forget_choice, recor
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts, write_token_rows
-from ft_assets.training.torchrun import call, outcome, prepare, tail
+from ft_assets.training.torchrun import call, outcome, prepare, profiled, tail
 from resources.errors import UserError
 from resources.launcher.child import Reporter
 
@@ -84,7 +84,7 @@ def train_with_mini_trainer(
 
 def training_arguments(plan: TrainPlan, base: Path, run_dir: Path) -> dict[str, Any]:
     """Everything that ``training_hub.osft`` is called with."""
-    arguments = dict(plan.parameters)
+    arguments = profiled(plan.parameters, plan, run_dir)
     arguments.pop("validation_rows", None)  # ours: how many rows the file below has
     if arguments.get("validation_frequency"):
         arguments["validation_data_path"] = str(run_dir / _TOKENS / "held-out.jsonl")

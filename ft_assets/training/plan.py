@@ -59,6 +59,10 @@ class TrainPlan(BaseModel):
     checkpoint_choice: Literal["last", "best"]
     on_unhealthy: Literal["stop", "warn"]
     fingerprint: str
+    memory_remedies: tuple[str, ...] = ()
+    """What to change when the GPU's memory (on the CPU: the machine's) is not enough."""
+    host_memory_remedies: tuple[str, ...] = ()
+    """What to change when the memory of a machine with GPUs is not enough."""
 
 
 def make_plan(

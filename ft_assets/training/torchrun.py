@@ -26,6 +26,7 @@ import psutil
 from ft_assets.training.failures import NO_TORCHRUN, TAIL, explain, smaller_parts
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
+from ft_assets.training.profiling.window import ProfileWindow
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
 
@@ -74,13 +75,29 @@ def call(train: Callable[[], Any], plan: TrainPlan, log: Path) -> None:
     except (RuntimeError, ImportError, ValueError, AssertionError) as error:
         known = explain(
             f"{tail(log)}\n{error}",
-            remedies=smaller_parts(plan.parameters),
+            remedies=plan.memory_remedies or smaller_parts(plan.parameters),
+            host_remedies=plan.host_memory_remedies,
         )
         if known is None:
             raise
         if known.again:
             raise RuntimeError(known.message) from error
         raise UserError(known.message) from error
+
+
+def profiled(arguments: dict[str, Any], plan: TrainPlan, run_dir: Path) -> dict[str, Any]:
+    """The arguments with a callback that records steps, where the plan asks for a profile."""
+    arguments = dict(arguments)
+    start, steps = arguments.pop("profiler_steps_start", 0), arguments.pop("profiler_steps", 0)
+    if not steps:
+        return arguments
+    from ft_assets.training.torchrun_profiler import gpu_backend_profiler
+
+    window = ProfileWindow(int(start), int(steps))
+    return {
+        **arguments,
+        "callbacks": [gpu_backend_profiler(window, run_dir, backend=plan.backend)],
+    }
 
 
 def stop_processes() -> None:

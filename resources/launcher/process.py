@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
         module: str,
         plan: Path,
         on_progress: Callable[[Progress], None],
+        memory_remedies: Sequence[str] = (),
     ) -> float:
         """Run a worker to its end; returns how long its process worked, in seconds.
 
@@ -63,6 +64,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             module: the worker, a module with a main.
             plan: its plan file; ``error.json`` beside it says why it refused.
             on_progress: called with every report of the child, in a thread of this process.
+            memory_remedies: what to change when the child was killed for want of memory.
 
         Raises:
             UserError: the worker refused its input.
@@ -95,7 +97,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             refusal = plan.parent / ERROR_FILE
             if refusal.exists():
                 raise UserError(json.loads(refusal.read_text())["message"]) from None
-            raise ChildFailedError(_explain(str(error))) from error
+            raise ChildFailedError(_explain(str(error), memory_remedies)) from error
         return seconds
 
 
@@ -159,16 +161,19 @@ def describe(progress: Progress) -> str:
     )
 
 
-def _explain(message: str) -> str:
+def _explain(message: str, memory_remedies: Sequence[str]) -> str:
     """What an exit status most likely means."""
     code = (
         int(message.rpartition(" ")[2]) if message.rpartition(" ")[2].lstrip("-").isdigit() else 1
     )
     if code == -signal.SIGKILL:
+        remedy = "; or ".join(memory_remedies) or (
+            "lower training.max_tokens_per_gpu or max_seq_len, or give the step more memory "
+            "(kubernetes.memory)"
+        )
         return (
             "the training or evaluation process was killed (SIGKILL), most likely because the host "
-            "ran out of memory: lower training.max_tokens_per_gpu or max_seq_len, or give the step "
-            "more memory (kubernetes.memory)"
+            f"ran out of memory: {remedy}"
         )
     if code == INTERRUPTED_EXIT:
         return (

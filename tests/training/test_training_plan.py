@@ -54,6 +54,10 @@ COMMON: dict[str, tuple[Any, str]] = {
     "warmup_steps": (7, "warmup_steps"),
     "checkpoint_at_epoch": (False, "checkpoint_at_epoch"),
 }
+PROFILER = {
+    "profiler_steps_start": (2, "profiler_steps_start"),
+    "profiler_steps": (3, "profiler_steps"),
+}
 TORCHRUN = {
     "node_rank": (1, "node_rank"),
     "rdzv_id": ("job", "rdzv_id"),
@@ -107,8 +111,7 @@ IN_PROCESS: dict[str, tuple[Any, str]] = {
     "save_full_state": (True, "save_full_state"),
     "validation_steps": (5, "validation_steps"),
     "validation_rows": (9, "validation_rows"),
-    "profiler_steps_start": (2, "profiler_steps_start"),
-    "profiler_steps": (3, "profiler_steps"),
+    **PROFILER,
 }
 IN_PROCESS_REFUSES: dict[str, tuple[Any, str]] = {
     "use_liger": (True, "Liger's kernels run on GPUs"),
@@ -132,8 +135,6 @@ GPU_REFUSES: dict[str, tuple[Any, str]] = {
     "optimizer": ("adamw_8bit", "it has one implementation of AdamW"),
     "max_grad_norm": (0.5, "it always cuts gradients at 1.0: set 1.0"),
     "precision": ("fp32", "bf16"),
-    "profiler_steps_start": (2, "profile with the cpu or peft backend"),
-    "profiler_steps": (3, "profile with the cpu or peft backend"),
     "use_processed_dataset": (True, "are recognised by themselves: leave it out"),
     "data_output_dir": ("/tmp/x", "in the run's own folder: leave it out"),
     "osft_memory_efficient_init": (True, ""),
@@ -159,6 +160,7 @@ RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
     ("sft", "instructlab-training"): {
         **COMMON,
         **TORCHRUN,
+        **PROFILER,
         **ADAMW,
         "seed": (7, "random_seed"),
         "use_liger": (True, "use_liger"),
@@ -171,6 +173,7 @@ RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
     ("osft", "mini-trainer"): {
         **COMMON,
         **TORCHRUN,
+        **PROFILER,
         **OF_OSFT,
         "seed": (7, "seed"),
         "use_liger": (True, "use_liger"),

@@ -42,12 +42,8 @@ TORCHRUN: dict[str, Rule] = {
     "mlflow_tracking_uri": To("mlflow_tracking_uri", leave_out=(None,)),
     "mlflow_experiment_name": To("mlflow_experiment_name", leave_out=(None,)),
     "mlflow_run_name": To("mlflow_run_name", leave_out=(None,)),
-    "profiler_steps_start": Only(
-        (0,), "its processes take no profiler: profile with the cpu or peft backend"
-    ),
-    "profiler_steps": Only(
-        (0,), "its processes take no profiler: profile with the cpu or peft backend"
-    ),
+    "profiler_steps_start": To("profiler_steps_start", leave_out=(0,)),
+    "profiler_steps": To("profiler_steps", leave_out=(0,)),
 }
 """What instructlab-training and mini-trainer have in common."""
 

@@ -21,6 +21,7 @@ from training_hub import AlgorithmRegistry, Backend
 from transformers import AutoTokenizer, PrinterCallback, TrainingArguments, set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from ft_assets.training.failures import explain
 from ft_assets.training.health import Planned
 from ft_assets.training.in_process import trackers
 from ft_assets.training.in_process.allocator import give_back_freed_memory, keep_freed_memory
@@ -32,6 +33,7 @@ from ft_assets.training.in_process.interruption import Interruption
 from ft_assets.training.in_process.live import MetricsCallback
 from ft_assets.training.in_process.machine import decide
 from ft_assets.training.in_process.methods import METHODS
+from ft_assets.training.in_process.profiler import ProfilerCallback
 from ft_assets.training.in_process.resumable import CheckpointCallback, ResumableTrainer
 from ft_assets.training.in_process.row_attention import keeps_rows_apart
 from ft_assets.training.in_process.saving import save_model
@@ -40,6 +42,7 @@ from ft_assets.training.in_process.tokens import TokenFile, tokenize
 from ft_assets.training.metrics import METRICS_FILE
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
+from ft_assets.training.profiling.window import ProfileWindow
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
 from resources.launcher.child import Reporter
@@ -51,20 +54,25 @@ def train_in_process(plan: TrainPlan, base: Path, run_dir: Path, report: Reporte
         AlgorithmRegistry.register_backend(algorithm, "cpu", backend)
     AlgorithmRegistry.register_backend("lora_sft", "peft", InProcessLora)
     train = getattr(training_hub, plan.algorithm)
-    outcome: TrainOutcome = train(
-        model_path=str(base),
-        data_path=plan.train_file,
-        ckpt_output_dir=str(run_dir),
-        backend=plan.backend,
-        held_out_path=plan.held_out_file,
-        machine=decide(plan, run_dir),
-        report=report,
-        mask=plan.mask.model_dump(mode="json"),
-        checkpoint_choice=plan.checkpoint_choice,
-        on_unhealthy=plan.on_unhealthy,
-        fingerprint=plan.fingerprint,
-        **plan.parameters,
-    )
+    try:
+        outcome: TrainOutcome = train(
+            model_path=str(base),
+            data_path=plan.train_file,
+            ckpt_output_dir=str(run_dir),
+            backend=plan.backend,
+            held_out_path=plan.held_out_file,
+            machine=decide(plan, run_dir),
+            report=report,
+            mask=plan.mask.model_dump(mode="json"),
+            checkpoint_choice=plan.checkpoint_choice,
+            on_unhealthy=plan.on_unhealthy,
+            fingerprint=plan.fingerprint,
+            **plan.parameters,
+        )
+    except torch.OutOfMemoryError as error:
+        known = explain(f"CUDA out of memory: {error}", remedies=plan.memory_remedies)
+        assert known is not None
+        raise UserError(known.message) from error
     return outcome
 
 
@@ -140,6 +148,7 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
             held_out,
             CheckpointCallback(settings.checkpoint_at_epoch, settings.save_samples),
             interruption,
+            *_profiler(settings),  # last: what it writes is no part of the step's time
         ],
         max_tokens=settings.max_tokens_per_gpu,
         max_rows=settings.micro_batch_size or None,
@@ -147,7 +156,6 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
     )
     trainer.remove_callback(PrinterCallback)  # the metrics callback reports
     metrics.trainer = held_out.trainer = trainer
-    trainer.held_out_losses = held_out.losses
     trainer.held_out_losses = held_out.losses
     best = _train_on(trainer, settings)
     give_back_freed_memory()
@@ -182,6 +190,13 @@ def _train_on(trainer: ResumableTrainer, settings: Settings) -> Best | None:
     if keeper is None or trainer.interruption.stopped_at is not None:
         return None
     return load_best(keeper.best, trainer.model, settings)
+
+
+def _profiler(settings: Settings) -> list[ProfilerCallback]:
+    if not settings.profiler_steps:
+        return []
+    window = ProfileWindow(settings.profiler_steps_start, settings.profiler_steps)
+    return [ProfilerCallback(window, settings.run_dir)]
 
 
 def _packs(settings: Settings, model: Any, vocabulary: int) -> bool:
