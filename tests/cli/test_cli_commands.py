@@ -14,7 +14,7 @@ def test_list_has_the_built_in_pipelines_and_ones_own(tiny, ft):
     call = ft(tiny, "list", "--json")
     assert call.exit_code == 0
     by_name = {pipeline["name"]: pipeline for pipeline in call.json["pipelines"]}
-    assert by_name.keys() >= {"demo", "sft", NAME}
+    assert by_name.keys() >= {"demo", "lora", "osft", "sft", NAME}
     assert by_name[NAME] == {
         "name": NAME,
         "file": str(tiny.file),
@@ -42,8 +42,8 @@ def test_a_pipeline_of_ones_own_takes_the_place_of_a_built_in_one(tiny, ft):
 def test_check_names_the_valid_pipelines(tiny, ft):
     call = ft(tiny, "check", "--json")
     assert call.exit_code == 0
-    assert call.json == {"valid": ["demo", "sft", NAME]}
-    assert ft(tiny, "check").stdout == "3 pipelines are valid: demo, sft, tiny\n"
+    assert call.json == {"valid": ["demo", "lora", "osft", "sft", NAME]}
+    assert ft(tiny, "check").stdout == "5 pipelines are valid: demo, lora, osft, sft, tiny\n"
 
 
 def test_check_refuses_an_invalid_pipeline_and_points_at_the_line(tiny, ft):

@@ -34,6 +34,7 @@ def test_without_a_tracker_nothing_is_reported(settings_for):
     refuse_missing_trackers(config())
 
 
+@pytest.mark.usefixtures("everything_installed")
 def test_each_is_told_where_and_under_which_name(settings_for):
     settings = settings_for(tensorboard=True, **WANDB, **MLFLOW)
     assert trackers.report_to(settings) == ["tensorboard", "wandb", "mlflow"]
@@ -44,6 +45,7 @@ def test_each_is_told_where_and_under_which_name(settings_for):
     assert (told["MLFLOW_TRACKING_URI"], told["MLFLOW_EXPERIMENT_NAME"]) == ("http://m", "e")
 
 
+@pytest.mark.usefixtures("everything_installed")
 def test_a_run_that_goes_on_is_the_same_run_in_weights_and_biases(settings_for):
     told = trackers.environment(settings_for(**WANDB))
     assert told["WANDB_RUN_ID"] == settings_for(**WANDB).fingerprint[:16]
