@@ -97,7 +97,7 @@ def _tasks_digest(this: Step) -> str | None:
 
 
 def _train_plan(model: Artifact) -> TrainPlan:
-    return TrainPlan.model_validate(model.manifest.metadata["plan"])
+    return TrainPlan.of_manifest(model.manifest.metadata)
 
 
 def _evaluate(

@@ -12,7 +12,7 @@ import dagster as dg
 
 from ft_assets.assets.observations import TrainingObserver
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
-from ft_assets.assets.token_report import locate_base_model, tokens_of, training_estimate
+from ft_assets.assets.token_report import locate_base_model, tokens_for, training_estimate
 from ft_assets.assets.training_page import training_page
 from ft_assets.charts import lines_chart
 from ft_assets.checks import healthy_training
@@ -20,9 +20,9 @@ from ft_assets.config import Pipeline
 from ft_assets.kubernetes import GPU_POOL, training_op_tags
 from ft_assets.lineage import SHORT
 from ft_assets.provenance.digest import files_digest
-from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.curve import Curve
 from ft_assets.training.estimate import estimate_beside_actual, remedies_for_out_of_memory
+from ft_assets.training.estimate.rows import rows_of
 from ft_assets.training.health import Planned, judge_run
 from ft_assets.training.metrics import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from ft_assets.training.model_choice import ModelChoice
@@ -30,7 +30,6 @@ from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
 from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan, refuse_beyond_the_run
 from ft_assets.training.profiling import summarize
 from ft_assets.training.profiling.files import PROFILE_FOLDER
-from ft_assets.training.token_report import TokenReport
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
@@ -92,9 +91,9 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
     report: Any = split.manifest.metadata["report"]
     training = this.spec.training
     base = locate_base_model(this, home)
-    tokens = _tokens(this, store, base)
+    tokens = tokens_for(store, this.spec, this.partition, base)
     if tokens is not None:
-        refuse_beyond_the_run(training, tokens.steps)
+        refuse_beyond_the_run(training, rows_of(training, tokens).steps)
     plan = make_plan(
         training,
         this.spec.kubernetes,
@@ -108,23 +107,14 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
         attempt=_attempt(this, store),
     )
     planned = training_estimate(this, home, tokens, plan.backend)
+    if planned is None:
+        return plan
     return plan.model_copy(
         update={
             "memory_remedies": tuple(remedies_for_out_of_memory(planned)),
             "host_memory_remedies": tuple(remedies_for_out_of_memory(planned, host=True)),
         }
     )
-
-
-def _tokens(this: Step, store: ArtifactStore, base: BaseModelRef) -> TokenReport | None:
-    """The token report of this drop, if it is one of this base model's tokens."""
-    artifact = store.find([this.spec.name, "token_report"], this.partition)
-    if artifact is None:
-        return None
-    about: Any = artifact.manifest.metadata
-    if about["tokens_of"] != tokens_of(base, this.spec.training.max_seq_len):
-        return None
-    return TokenReport.model_validate(about["report"])
 
 
 def _attempt(this: Step, store: ArtifactStore) -> int:
@@ -220,17 +210,23 @@ def _beside_the_estimate(
     this: Step, store: ArtifactStore, plan: TrainPlan, outcome: TrainOutcome, home: Home
 ) -> list[dict[str, Any]]:
     """What `ft plan` would have said, beside what happened."""
-    tokens = _tokens(this, store, plan.base_model)
+    tokens = tokens_for(store, this.spec, this.partition, plan.base_model)
     planned = training_estimate(this, home, tokens, plan.backend)
+    if planned is None:
+        return []
     return [
         {**row.model_dump(), "ratio": row.ratio} for row in estimate_beside_actual(planned, outcome)
     ]
 
 
 def _profile(run_dir: Path) -> dict[str, Any] | None:
+    """The profile in numbers, or why it has none."""
     if not (run_dir / PROFILE_FOLDER).is_dir():
         return None
-    return summarize(run_dir).model_dump(mode="json")
+    try:
+        return summarize(run_dir).model_dump(mode="json")
+    except UserError as error:  # the model is trained: its profile is a file beside it
+        return {"unread": str(error)}
 
 
 def _digest(model: Path) -> str:

@@ -99,7 +99,7 @@ def _registration(this: Step, model: Artifact, report: Artifact) -> Registration
 
 def _properties(this: Step, model: Artifact, report: Artifact) -> dict[str, Property]:
     """What the registry can be searched for: scores as numbers, lineage as digests."""
-    plan = TrainPlan.model_validate(model.manifest.metadata["plan"])
+    plan = TrainPlan.of_manifest(model.manifest.metadata)
     summary = EvaluationSummary.model_validate(report.manifest.metadata["summary"])
     base, tuned = summary.models["base"].held_out, summary.models["tuned"].held_out
     numbers = {

@@ -11,13 +11,14 @@ from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
 from ft_assets.charts import bar_chart, sparkline_markdown
 from ft_assets.checks import drift as drift_check
 from ft_assets.checks import fits_memory, trained_tokens
-from ft_assets.config import Pipeline
+from ft_assets.config import Pipeline, PipelineSpec
 from ft_assets.executor import on_kubernetes
 from ft_assets.lineage import SHORT, table
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.drift import Drift, TokenShape, compare
 from ft_assets.training.estimate import TrainingEstimate, estimate, read_architecture
+from ft_assets.training.estimate.architecture import NotEstimatedError
 from ft_assets.training.estimate.world import this_cpu_has_bf16
 from ft_assets.training.plan import has_nvidia_gpu, mask_policy
 from ft_assets.training.token_report import TokenReport
@@ -28,7 +29,7 @@ from resources.sources.partitions import natural_order
 from resources.store import Artifact, ArtifactStore
 
 NAME = "token_report"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 CHART_FILE = "lengths.svg"
 _LOOKED_BACK = 100
 """Drops among which the one before is looked for: some may never have been made."""
@@ -135,9 +136,11 @@ def _make(
     this.run_worker(launcher, "ft_assets.training.token_worker", plan, folder / "plan.json")
     report = TokenReport.model_validate_json((folder / REPORT_FILE).read_text())
     drift = _drift(this, store, plan, report)
+    rows: Any = split.manifest.metadata["report"]
     metadata = {
         "fingerprint": fingerprint,
         "tokens_of": tokens_of(plan.base_model, plan.max_seq_len),
+        "rows_of": rows["train_digest"],
         "report": report.model_dump(mode="json"),
         "drift": drift.model_dump(mode="json") if drift is not None else None,
     }
@@ -180,9 +183,26 @@ def _drift(this: Step, store: ArtifactStore, plan: TokenPlan, report: TokenRepor
     return None
 
 
+def tokens_for(
+    store: ArtifactStore, spec: PipelineSpec, partition: str | None, base: BaseModelRef
+) -> TokenReport | None:
+    """The token report of a drop, if it is one of this base model's tokens of the current rows."""
+    artifact = store.find([spec.name, NAME], partition)
+    split = store.find([spec.name, "split_dataset"], partition)
+    if artifact is None or split is None:
+        return None
+    about: Any = artifact.manifest.metadata
+    rows: Any = split.manifest.metadata
+    if about["tokens_of"] != tokens_of(base, spec.training.max_seq_len):
+        return None
+    if about.get("rows_of") != rows["report"]["train_digest"]:
+        return None
+    return TokenReport.model_validate(about["report"])
+
+
 def training_estimate(
     this: Step, home: Home, report: TokenReport | None, backend: str | None = None
-) -> TrainingEstimate:
+) -> TrainingEstimate | None:
     """What training these rows will need and take, in the effective specification.
 
     Args:
@@ -190,13 +210,21 @@ def training_estimate(
         home: where prepared base models are.
         report: the rows as tokens, where that is known.
         backend: what trains, where it is known; else what will train here or in its pod.
+
+    Returns:
+        the estimate, or None for a model of a kind that is trained and cannot be estimated.
     """
     training = this.spec.training
     if backend is None and training.backend == "auto":
         on_gpu = has_nvidia_gpu() or (on_kubernetes() and this.spec.kubernetes.gpus_per_worker)
         backend = None if on_gpu else "cpu"
+    try:
+        architecture = read_architecture(locate_base_model(this, home), home.models)
+    except NotEstimatedError as error:
+        this.context.log.warning(f"No estimate of memory and time: {error}")
+        return None
     return estimate(
-        read_architecture(locate_base_model(this, home), home.models),
+        architecture,
         training,
         this.spec.kubernetes,
         report,

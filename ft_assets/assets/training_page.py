@@ -22,7 +22,7 @@ def training_page(artifact: Artifact) -> dict[str, Any]:
     """Metadata of a materialization of ``finetuned_model``."""
     manifest: Any = artifact.manifest.metadata
     outcome = TrainOutcome.model_validate(manifest["outcome"])
-    plan = TrainPlan.model_validate(manifest["plan"])
+    plan = TrainPlan.of_manifest(manifest)
     curves: dict[str, list[float]] = {
         "loss": manifest["loss_curve"],
         "held_out_loss": manifest["held_out_curve"],
@@ -85,8 +85,9 @@ def _profile_page(artifact: Artifact) -> dict[str, Any]:
     profile: Any = artifact.manifest.metadata["profile"]
     if profile is None:
         return {}
-    summary = ProfileSummary.model_validate(profile)
+    unread = profile.get("unread")
+    page = unread or summary_markdown(ProfileSummary.model_validate(profile))
     return {
-        "profile": dg.MetadataValue.md(summary_markdown(summary)),
+        "profile": dg.MetadataValue.md(page),
         "profile_trace": dg.PathMetadataValue(f"{artifact.uri}/{PROFILE_FOLDER}/trace.json.gz"),
     }

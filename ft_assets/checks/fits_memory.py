@@ -29,11 +29,21 @@ def check_spec(
     )
 
 
-def check_result(asset_key: list[str], estimate: TrainingEstimate) -> dg.AssetCheckResult:
-    """The verdict on one estimate, with what to change."""
+def check_result(asset_key: list[str], estimate: TrainingEstimate | None) -> dg.AssetCheckResult:
+    """The verdict on one estimate, with what to change; without one nothing is stopped."""
+    if estimate is None:
+        return dg.AssetCheckResult(
+            check_name=NAME,
+            asset_key=dg.AssetKey(asset_key),
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="nothing is known: a model of this kind cannot be estimated",
+        )
     needed, limit = gib(estimate.memory.total), gib(estimate.world.memory_limit)
     where = "per GPU" if estimate.world.on_gpu else "of memory"
-    said = f"about {needed} GiB {where} of {limit} GiB ({estimate.verdict.replace('_', ' ')})"
+    source = "kubernetes.gpu_memory" if estimate.world.on_gpu else "kubernetes.memory"
+    verdict = estimate.verdict.replace("_", " ")
+    said = f"about {needed} GiB {where} of the {limit} GiB that {source} says ({verdict})"
     stops = estimate.verdict == "too_large" and estimate.world.on_gpu
     return dg.AssetCheckResult(
         check_name=NAME,

@@ -10,6 +10,7 @@ import dagster as dg
 from ft_assets.checks.inline import inline_check
 from ft_assets.lineage import table
 from ft_assets.training.health import Finding
+from resources.errors import UserError
 
 NAME = "healthy_training"
 
@@ -68,7 +69,16 @@ def check_result(asset_key: list[str], findings: Sequence[Finding]) -> dg.AssetC
 
 
 def findings_of(metadata: Mapping[str, Any]) -> list[Finding]:
-    """What was found in the run of a model, from its manifest."""
+    """What was found in the run of a model, from its manifest.
+
+    Raises:
+        UserError: an earlier version made it.
+    """
+    if "health" not in metadata:
+        raise UserError(
+            "the model was trained by an earlier version of this project, which did not judge its "
+            "training: materialize finetuned_model again"
+        )
     return [Finding.model_validate(finding) for finding in metadata["health"]]
 
 

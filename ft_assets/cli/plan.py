@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from ft_assets.assets.token_report import tokens_of
+from ft_assets.assets.token_report import tokens_for
 from ft_assets.cli.output import show
 from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingConfig
 from ft_assets.config.block import Block
@@ -117,22 +117,20 @@ def _data(
     """The token report of this drop, if it is one of this base model's tokens."""
     drop = f" --partition {partition}" if partition else ""
     make = f"ft run {spec.name}{drop} --select raw_dataset,split_dataset,token_report"
-    artifact = store.find([spec.name, "token_report"], partition)
-    if artifact is None:
+    if store.find([spec.name, "token_report"], partition) is None:
         return _Data(
             None,
             "not materialized: nothing is said of rows, steps, time and cost, and the memory is "
             f"that of full parts in which every token is trained on; make it with {make}",
         )
-    manifest: Any = artifact.manifest.metadata
-    report = TokenReport.model_validate(manifest["report"])
-    if manifest["tokens_of"] != tokens_of(base, report.max_seq_len):
+    report = tokens_for(store, spec, partition, base)
+    if report is None:
         return _Data(
             None,
-            "the token report is of another base model: nothing is said of rows, steps, time and "
-            f"cost; make it again with {make}",
+            "the token report is of another base model, sequence length or data: nothing is said "
+            f"of rows, steps, time and cost; make it again with {make}",
         )
-    return _Data(report, f"token report of {report.rows} rows ({artifact.digest[:12]})")
+    return _Data(report, f"token report of {report.rows} rows")
 
 
 def _measured(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_assets.training.following import following
-from ft_assets.training.model_choice import choose, forget_choice, record_choice
+from ft_assets.training.model_choice import choose, forget_choice, forget_models, record_choice
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts, write_token_rows
@@ -46,7 +46,10 @@ def train_with_instructlab(
     forget_choice(run_dir)
     counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
     arguments = training_arguments(plan, base, run_dir)
-    _drop_unfinished_states(run_dir / "full_state")
+    states = run_dir / "full_state"
+    _drop_unusable_states(states)
+    if not any(states.glob("epoch_*")):
+        forget_models(run_dir)
     node = plan.parameters.get("node_rank", 0)
     lines = _Lines(plan.parameters["num_epochs"], counts, padded=bool(arguments.get(_NO_FLASH)))
     theirs = run_dir / _THEIR_METRICS.format(node=node)
@@ -112,14 +115,22 @@ def _write_tokens(plan: TrainPlan, base: Path, folder: Path, report: Reporter) -
     )
 
 
-def _drop_unfinished_states(folder: Path) -> None:
-    """Remove full states that were being written when their process ended.
+def _drop_unusable_states(folder: Path) -> None:
+    """Remove full states from which it would fail for ever, or leave out steps.
 
-    instructlab-training goes on from the newest one, and fails for ever on one that is not whole.
+    instructlab-training goes on from the newest one. One that was being written when its process
+    ended is not whole. One from within an epoch after the first counts steps over all epochs, where
+    the run that goes on counts them from the epoch's begin: it would skip what it has not done.
     """
+    import torch
+
     for state in folder.glob("epoch_*"):
-        if not (state / "training_metadata.json").exists():  # written last
-            shutil.rmtree(state)
+        written = state / "training_metadata.json"  # the last file
+        if written.exists():
+            about = torch.load(written, weights_only=True)
+            if "global_step" not in about or about["current_epoch"] == 0:
+                continue
+        shutil.rmtree(state)
 
 
 class _Lines:
@@ -131,13 +142,12 @@ class _Lines:
         self._padded = padded
 
     def __call__(self, line: dict[str, Any]) -> dict[str, Any] | None:
-        """A training line, or one of the held-out loss alone; the first ones hold parameters."""
-        if "val_loss" in line and "avg_loss" not in line:
-            return {"held_out_loss": line["val_loss"]}
+        """A training line; the first ones hold parameters."""
         if "avg_loss" not in line:
             return None
         per_epoch = line["num_epoch_steps"]
-        step = line["step"]
+        # A run that goes on at the begin of an epoch counts its steps from 1 again.
+        step = line["epoch"] * per_epoch + (line["step"] - 1) % per_epoch + 1
         rows, rows_per_second = line["batch_size"], line["overall_throughput"]
         # Their count is summed over all processes, whatever its name says; where rows are padded
         # it counts the padding too, and the mean length of a row is nearer to the truth.

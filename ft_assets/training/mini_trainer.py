@@ -21,7 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from ft_assets.training.following import following
-from ft_assets.training.model_choice import MODELS, choose, forget_choice, record_choice
+from ft_assets.training.model_choice import (
+    MODELS,
+    choose,
+    forget_choice,
+    forget_models,
+    record_choice,
+)
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts, write_token_rows
@@ -55,7 +61,10 @@ def train_with_mini_trainer(
     counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
     arguments = training_arguments(plan, base, run_dir)
     batch = int(plan.parameters["effective_batch_size"])
-    _drop_unusable_states(run_dir / "full_state_checkpoints", -(-counts.rows // batch))
+    states = run_dir / "full_state_checkpoints"
+    _drop_unusable_states(states, -(-counts.rows // batch))
+    if not any(states.glob("step_*")):
+        forget_models(run_dir)
     node = plan.parameters.get("node_rank", 0)
     theirs, log = (run_dir / name.format(node=node) for name in (_THEIR_METRICS, _THEIR_LOG))
     epochs = int(plan.parameters["num_epochs"])

@@ -7,6 +7,7 @@ file's digest. Names and times of modification of folders decide nothing afterwa
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -86,6 +87,11 @@ def record_choice(
 def forget_choice(run_dir: Path) -> None:
     """Before models are written again."""
     (run_dir / CHOICE_FILE).unlink(missing_ok=True)
+
+
+def forget_models(run_dir: Path) -> None:
+    """Before a run begins at its start: models of an earlier attempt are other weights."""
+    shutil.rmtree(run_dir / MODELS, ignore_errors=True)
 
 
 def choose(run_dir: Path, choice: Choice) -> Path:

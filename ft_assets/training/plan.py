@@ -7,17 +7,19 @@ and refuses what the chosen backend cannot honour. The worker carries the plan o
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ft_assets.config.kubernetes import KubernetesConfig
 from ft_assets.config.roles import ROLES
 from ft_assets.config.training import TrainingConfig
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.arguments import in_process, instructlab, mini_trainer
-from ft_assets.training.arguments.trackers import refuse_missing_trackers
+from ft_assets.training.arguments.backends import GPU_BACKEND, Backend
+from ft_assets.training.arguments.packages import refuse_missing_packages
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.profiling.window import ProfileWindow
@@ -27,14 +29,6 @@ CODE_VERSION = "3"
 """Raise it when the same plan would train another model."""
 
 Algorithm = Literal["sft", "osft", "lora_sft"]
-Backend = Literal["instructlab-training", "mini-trainer", "peft", "cpu"]
-
-_ON_GPU: dict[str, Backend] = {
-    "sft": "instructlab-training",
-    "osft": "mini-trainer",
-    "lora_sft": "peft",
-}
-"""The backend of each algorithm where there is an NVIDIA GPU."""
 
 
 class TrainPlan(BaseModel):
@@ -63,6 +57,21 @@ class TrainPlan(BaseModel):
     """What to change when the GPU's memory (on the CPU: the machine's) is not enough."""
     host_memory_remedies: tuple[str, ...] = ()
     """What to change when the memory of a machine with GPUs is not enough."""
+
+    @classmethod
+    def of_manifest(cls, metadata: Mapping[str, Any]) -> TrainPlan:
+        """The plan that a trained model was made by.
+
+        Raises:
+            UserError: an earlier version of this project made it.
+        """
+        try:
+            return cls.model_validate(metadata["plan"])
+        except ValidationError as error:
+            raise UserError(
+                "the model was trained by an earlier version of this project: materialize "
+                "finetuned_model again"
+            ) from error
 
 
 def make_plan(
@@ -97,13 +106,13 @@ def make_plan(
     """
     backend = choose_backend(config)
     refuse_what_never_runs(kubernetes)
-    refuse_missing_trackers(config)
     if config.effective_batch_size > train_rows:
         raise UserError(
             f"training.effective_batch_size ({config.effective_batch_size}) is larger than the "
             f"training set ({train_rows} rows): lower it or bring more rows"
         )
     parameters = backend_arguments(config, kubernetes, backend)
+    refuse_missing_packages(config)
     _batch_fits_the_world(config, parameters)
     if config.validation_steps and held_out_file is None:
         raise UserError(
@@ -171,7 +180,7 @@ def backend_arguments(
         return instructlab.arguments(config, kubernetes)
     if backend == "mini-trainer":
         return mini_trainer.arguments(config, kubernetes)
-    return in_process.arguments(config, backend)
+    return in_process.arguments(config, kubernetes, backend)
 
 
 def _batch_fits_the_world(config: TrainingConfig, parameters: dict[str, Any]) -> None:
@@ -215,7 +224,7 @@ def choose_backend(config: TrainingConfig) -> Backend:
         UserError: the backend that is named trains another algorithm, needs a GPU that this
             machine does not have, or does not work.
     """
-    on_gpu = _ON_GPU[config.algorithm]
+    on_gpu = GPU_BACKEND[config.algorithm]
     if config.backend == "auto":
         return on_gpu if has_nvidia_gpu() else "cpu"
     if config.backend == "unsloth":

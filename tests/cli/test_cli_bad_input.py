@@ -188,7 +188,9 @@ def test_an_out_of_range_value_is_refused_before_there_is_a_run(bad, refused):
 def test_an_unknown_pipeline_names_those_that_there_are(shared, ft):
     call = ft(shared, "run", "tyni", "--json")
     assert call.exit_code == 1
-    assert call.json == {"error": "there is no pipeline 'tyni': there are demo, lora, osft, sft, tiny"}
+    assert call.json == {
+        "error": "there is no pipeline 'tyni': there are demo, lora, osft, sft, tiny"
+    }
     assert call.stderr == call.json["error"] + "\n"
 
 

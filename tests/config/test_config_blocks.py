@@ -253,6 +253,7 @@ REFUSED_VALUES = [
     ("training", "profiler_steps", 101, "less than or equal to 100"),
     ("training", "master_port", 70_000, "less than or equal to 65535"),
     ("kubernetes", "gpu_memory", "80 GB", "match pattern"),
+    ("training", "mlflow_tracking_uri", "https://me:pw@host", "MLFLOW_TRACKING_PASSWORD"),
     ("kubernetes", "gpu_hour_price", -1, "greater than or equal to 0"),
     ("training", "base_model", "", "at least 1 character"),
     ("training", "num_epochs", 0, "greater than or equal to 1"),

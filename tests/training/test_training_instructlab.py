@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from ft_assets.training import instructlab
-from ft_assets.training import plan as plan_module
 from ft_assets.training.chat import render_chat
 from ft_assets.training.following import Follower
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.metrics import StepMetrics, read_metrics
-from ft_assets.training.model_choice import ModelChoice
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.token_rows import TokenCounts, write_token_rows
-from resources.errors import UserError
 from tests.training.conftest import chat, write_chats
 
 
@@ -119,87 +114,26 @@ def test_padding_is_not_counted_as_tokens(tmp_path, plan):
     assert step.tokens == 8 * 1000 / 20  # rows of the step, of the mean length
 
 
-def test_a_state_that_was_being_written_is_removed_and_a_whole_one_kept(tmp_path):
-    for name, files in {"epoch_0": ["training_metadata.json"], "epoch_1": ["model.bin"]}.items():
+def test_states_from_which_steps_would_be_left_out_are_removed(tmp_path):
+    import torch
+
+    states = {
+        "epoch_0": {"current_epoch": 0, "global_step": 2},  # within the first epoch
+        "epoch_1": {"current_epoch": 1},  # the end of the second
+        "epoch_2": {"current_epoch": 2, "global_step": 8},  # within the third
+        "epoch_3": None,  # was being written
+    }
+    for name, about in states.items():
         (tmp_path / name).mkdir()
-        for file in files:
-            (tmp_path / name / file).touch()
-    instructlab._drop_unfinished_states(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch_0"]
+        (tmp_path / name / "model.bin").touch()
+        if about is not None:
+            torch.save({**about, "samples_seen": 8}, tmp_path / name / "training_metadata.json")
+    instructlab._drop_unusable_states(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_0", "epoch_1"]
 
 
-# What stands for torchrun here does not train: it writes what the backend's script would, after the
-# steps that it is told, and leaves the base model as the trained one.
-_TORCHRUN = """#!{python}
-import json, os, shutil, sys
-given = dict(part[2:].split("=", 1) for part in sys.argv[1:] if "=" in part)
-run, base = given["output_dir"], given["model_name_or_path"]
-rows = [json.loads(line) for line in open(given["data_path"])]
-assert "--disable_flash_attn" in sys.argv and given["seed"] == "42"
-print("{log}")
-line = {line}
-with open(run + "/training_params_and_metrics_global0.jsonl", "a") as metrics:
-    for step in range(1, {steps} + 1):
-        metrics.write(json.dumps({{**line, "step": step, "avg_loss": 3.0 - step / 10}}) + "\\n")
-if {writes}:
-    shutil.copytree(base, run + "/hf_format/samples_%d" % (len(rows) * int(given["num_epochs"])))
-sys.exit({status})
-"""
-
-
-@pytest.fixture
-def trained(tiny_model, tmp_path, plan_file, monkeypatch):
-    """The whole way through training_hub and the backend's launcher, to another torchrun."""
-    for name in ("HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "CHECKPOINT_TRIGGER_FILENAME"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-
-    def train(
-        *, steps: int = 6, writes: bool = True, log: str = "", status: int = 0, **values: Any
-    ):
-        monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: True)
-        gpu = {"backend": "instructlab-training", "precision": "auto", "threads": 0}
-        file = plan_file(rows=20, **gpu, **values)
-        folder = tmp_path / "bin"
-        folder.mkdir()
-        fields = {"steps": steps, "writes": writes, "log": log, "status": status}
-        text = _TORCHRUN.format(python=sys.executable, line=Line.values, **fields)
-        (folder / "torchrun").write_text(text)
-        (folder / "torchrun").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-        plan = TrainPlan.model_validate_json(file.read_text())
-        return instructlab.train_with_instructlab(
-            plan, tiny_model, file.parent, lambda *a, **k: None
-        )
-
-    return train
-
-
-@pytest.mark.slow
-def test_a_run_that_ended_well_has_an_outcome_and_a_chosen_model(trained, tmp_path):
-    outcome = trained()
-    assert outcome.model_dir == "hf_format/samples_40"
-    assert (outcome.steps, outcome.first_loss, outcome.last_loss) == (6, 2.9, 2.4)
-    assert outcome.settings["attention"] == "sdpa"
-    assert outcome.settings["instructlab-training"]
-    choice = ModelChoice.load(tmp_path / "run")
-    assert choice is not None
-    assert choice.model_dir == outcome.model_dir
-
-
-@pytest.mark.slow
-def test_a_run_that_saved_its_state_on_a_signal_is_no_finished_one(trained):
-    with pytest.raises(KeyboardInterrupt):
-        trained(steps=4, save_full_state=True)  # it also writes a model then
-
-
-@pytest.mark.slow
-def test_a_run_that_wrote_no_model_is_refused(trained):
-    with pytest.raises(UserError, match="wrote no model"):
-        trained(writes=False)
-
-
-@pytest.mark.slow
-def test_a_run_that_failed_says_what_to_change(trained):
-    with pytest.raises(UserError, match=r"out of memory: set training.max_tokens_per_gpu to 256"):
-        trained(steps=1, writes=False, log="CUDA out of memory.", status=1)
+def test_a_run_that_goes_on_in_a_later_epoch_counts_its_steps_on(tmp_path, plan):
+    theirs = tmp_path / "theirs.jsonl"
+    lines = ({**Line.values, "epoch": 1, "step": step} for step in (1, 2, 3))
+    theirs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [step.step for step in followed(theirs, plan, padded=True)] == [4, 5, 6]

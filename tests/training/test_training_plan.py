@@ -13,6 +13,7 @@ import pytest
 
 from ft_assets.config import KubernetesConfig, TrainingConfig
 from ft_assets.training import plan as plan_module
+from ft_assets.training.arguments import packages
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.plan import (
     TrainPlan,
@@ -282,8 +283,9 @@ INSTRUCTLAB_DEFAULTS = {
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that shows a GPU; there need be none to plan for one."""
+    """A machine that shows a GPU, with bitsandbytes; there need be none to plan for one."""
     monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(packages, "find_spec", lambda name: object())
 
 
 @pytest.fixture
@@ -511,6 +513,18 @@ def test_parts_of_a_batch_that_contradict_each_other_are_refused(planned):
 def test_parts_that_do_not_divide_the_batch_are_refused(planned, name):
     with pytest.raises(UserError, match=rf"{name} \(5\) does not divide effective_batch_size"):
         planned(backend="cpu", effective_batch_size=32, **{name: 5})
+
+
+def test_peft_takes_one_gpu(planned, gpu):
+    with pytest.raises(UserError, match=r"gpus_per_worker: 4: the peft backend trains on one GPU"):
+        planned({"gpus_per_worker": 4}, algorithm="lora_sft", backend="peft")
+
+
+def test_a_plan_of_an_earlier_version_names_the_remedy(planned):
+    plan = planned(backend="cpu")
+    assert TrainPlan.of_manifest({"plan": plan.model_dump(mode="json")}) == plan
+    with pytest.raises(UserError, match="materialize finetuned_model again"):
+        TrainPlan.of_manifest({"plan": {"algorithm": "sft"}})
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(planned, gpu):

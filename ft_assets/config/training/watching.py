@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import field_validator
 
 from ft_assets.config.block import Block, parameter
+from ft_assets.config.secret import secret_error
 
 
 class WatchingParameters(Block):
@@ -29,6 +33,17 @@ class WatchingParameters(Block):
     )
     on_unhealthy: Literal["stop", "warn"] = parameter(
         "stop",
-        "What a run does that cannot end well (loss not finite or 0, gradients constantly 0 or "
-        "exploding): stop, or go on with a failed check. A loss that is not finite always stops.",
+        "What a run does that cannot end well (loss not finite, 0 or diverged, gradients or "
+        "learning rate constantly 0, gradients exploding while the loss rises): stop, or go on "
+        "with a failed check. A loss that is not finite always stops.",
     )
+
+    @field_validator("mlflow_tracking_uri", mode="before")
+    @classmethod
+    def _no_password_in_the_uri(cls, uri: Any) -> Any:
+        if isinstance(uri, str) and "@" in urlsplit(uri).netloc:
+            raise secret_error(
+                "the URI holds a user or a password: put them into the environment variables "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of the training process"
+            )
+        return uri

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ft_assets.config.kubernetes import KubernetesConfig
 from ft_assets.config.training import TrainingConfig
 from ft_assets.training.arguments.common import COMMON
 from ft_assets.training.arguments.rules import (
@@ -120,12 +121,17 @@ def table(algorithm: str, backend: str) -> Table:
     return {**_SHARED, **osft, **lora, **on_cpu, **threads}
 
 
-def arguments(config: TrainingConfig, backend: str) -> dict[str, Any]:
+def arguments(config: TrainingConfig, kubernetes: KubernetesConfig, backend: str) -> dict[str, Any]:
     """What training_hub's function receives beside the paths.
 
     Raises:
         UserError: a parameter cannot be honoured, or the parts of a batch do not fit together.
     """
+    if backend == "peft" and kubernetes.gpus_per_worker > 1:
+        raise UserError(
+            f"kubernetes.gpus_per_worker: {kubernetes.gpus_per_worker}: the peft backend trains on "
+            "one GPU: set 1"
+        )
     given = apply(table(config.algorithm, backend), config, backend)
     _parts_agree(config)
     micro, accumulation = config.micro_batch_size, config.gradient_accumulation_steps

@@ -66,7 +66,7 @@ def warnings(config: TrainingConfig, world: World, rows: Rows | None) -> list[st
     if rows is not None and rows.rows < config.effective_batch_size:
         found.append(
             f"training.effective_batch_size: {config.effective_batch_size} is above the "
-            f"{rows.rows} rows that are trained on, which is refused: lower it"
+            f"{rows.rows} rows that are trained on, so that a step has fewer: lower it"
         )
     if world.processes > config.effective_batch_size:
         found.append(

@@ -27,6 +27,10 @@ _OTHER_EMBEDDING = ("wpe.weight", "embed_positions.weight")
 _PACKED_DTYPES = {"U8", "I8", "I32", "F4", "F8_E4M3", "F8_E5M2", "F8_E8M0"}
 
 
+class NotEstimatedError(UserError):
+    """A model of a kind that may well be trained, and whose memory is not known beforehand."""
+
+
 class Architecture(BaseModel):
     """A causal language model as tensors with names and shapes."""
 
@@ -106,13 +110,13 @@ def architecture(
         tensors: name, dtype in safetensors' words and shape of each stored tensor.
 
     Raises:
-        UserError: the config lacks a number, or the weights are stored quantized.
+        NotEstimatedError: the config lacks a number, or the weights are stored quantized.
     """
     stored = sorted(tensors)
     tied = is_tied(config)
     for tensor, dtype, _ in stored:
-        if dtype in _PACKED_DTYPES:
-            raise UserError(
+        if dtype in _PACKED_DTYPES and tensor.endswith("weight"):
+            raise NotEstimatedError(
                 f"training.base_model: {name}: {tensor} is stored quantized ({dtype}), so that "
                 "parameters cannot be counted: name the model's bf16 or fp32 weights"
             )
@@ -203,7 +207,7 @@ def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _number(name: str, config: Mapping[str, Any], *names: str) -> int:
     found = _optional(config, *names)
     if not found:
-        raise UserError(
+        raise NotEstimatedError(
             f"training.base_model: {name}: its config.json has no {names[0]}: it is no causal "
             "language model that can be planned"
         )

@@ -9,12 +9,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from ft_assets.config import KubernetesConfig, TrainingConfig
+from ft_assets.training.arguments.backends import GPU_BACKEND
 
 GIB = 1024**3
 
 Sharding = Literal["FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "NO_SHARD"]
 
-GPU_BACKEND = {"sft": "instructlab-training", "osft": "mini-trainer", "lora_sft": "peft"}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 _FACTOR = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
     f"{unit}i": 1024.0 ** (power + 1) for power, unit in enumerate("KMGTPE")

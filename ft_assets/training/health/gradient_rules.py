@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ft_assets.training.health.finding import Finding
@@ -9,6 +10,8 @@ from ft_assets.training.metrics import StepMetrics
 
 _HIGH = 100.0
 _EXPLODING_STEPS = 10
+_RISEN = 1.2
+"""The loss has risen when it is this many times what it was before."""
 _ZERO_STEPS = 5
 
 
@@ -25,6 +28,8 @@ class GradientNorm:
         self._exploding_from: int | None = None
         self._worst = 0.0, 0
         self._last_step = 0
+        self._loss_before = math.nan
+        """Of the last step with a norm up to 100, or of the first."""
 
     def observe(self, metrics: StepMetrics) -> None:
         """Count the steps in a row; a backend that says no norm is not judged."""
@@ -34,14 +39,18 @@ class GradientNorm:
         self._steps += 1
         self._last_step = metrics.step
         self._observe_zero(norm, metrics.step)
+        if not norm > _HIGH or math.isnan(self._loss_before):
+            self._loss_before = metrics.loss
         if not norm > _HIGH:
             self._high_in_a_row = 0
             return
         self._high += 1
         self._high_in_a_row += 1
         self._worst = max(self._worst, (norm, metrics.step))
-        if self._high_in_a_row == _EXPLODING_STEPS and self._exploding_from is None:
-            self._exploding_from = metrics.step - _EXPLODING_STEPS + 1
+        # The norm is that before gradients are cut: where the loss falls, cutting is enough.
+        lasts = self._high_in_a_row >= _EXPLODING_STEPS
+        if lasts and self._exploding_from is None and metrics.loss > _RISEN * self._loss_before:
+            self._exploding_from = metrics.step - self._high_in_a_row + 1
 
     def _observe_zero(self, norm: float, step: int) -> None:
         self._zeros = self._zeros + 1 if norm == 0 else 0
@@ -72,8 +81,8 @@ class GradientNorm:
                 severity="error",
                 step=self._exploding_from,
                 seen=(
-                    f"the gradient norm is above {_HIGH:.0f} for {_EXPLODING_STEPS} steps from "
-                    f"step {self._exploding_from} on (at most {norm:.4g})"
+                    f"the gradient norm is above {_HIGH:.0f} from step {self._exploding_from} on "
+                    f"(at most {norm:.4g}), and the loss has risen"
                 ),
                 remedy=_REMEDY,
             )
@@ -90,4 +99,4 @@ class GradientNorm:
             )
 
 
-_REMEDY = "lower training.learning_rate, add warmup_steps, or lower max_grad_norm"
+_REMEDY = "lower training.learning_rate, or add warmup_steps"

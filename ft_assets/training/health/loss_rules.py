@@ -6,6 +6,7 @@ it is silent rather than wrong on a run of a few dozen steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ft_assets.training.health.finding import Finding
@@ -47,13 +48,20 @@ class ZeroLoss:
         self._found: tuple[int, float] | None = None
         self._last = Window(_ZERO_STEPS)
         self._step = 0
+        self._before = math.inf
+        """The lowest loss that was not zero."""
 
     def observe(self, metrics: StepMetrics) -> None:
         """Count the steps in a row."""
         self._step = metrics.step
         self._last.add(metrics.loss)
-        self._in_a_row = self._in_a_row + 1 if abs(metrics.loss) < _ZERO else 0
-        if self._in_a_row == _ZERO_STEPS and self._found is None:
+        zero = abs(metrics.loss) < _ZERO
+        self._in_a_row = self._in_a_row + 1 if zero else 0
+        if not zero:
+            self._before = min(self._before, metrics.loss)
+        # A loss that fell as low as this by and by is that of rows that are known by heart.
+        fell = self._before < _MEMORISED
+        if self._in_a_row == _ZERO_STEPS and self._found is None and not fell:
             self._found = metrics.step - _ZERO_STEPS + 1, metrics.loss
 
     def findings(self, *, ended: bool) -> Iterator[Finding]:

@@ -69,9 +69,12 @@ def train_in_process(plan: TrainPlan, base: Path, run_dir: Path, report: Reporte
             fingerprint=plan.fingerprint,
             **plan.parameters,
         )
-    except torch.OutOfMemoryError as error:
-        known = explain(f"CUDA out of memory: {error}", remedies=plan.memory_remedies)
-        assert known is not None
+    except (RuntimeError, ImportError, ValueError) as error:
+        out_of_memory = isinstance(error, torch.OutOfMemoryError)
+        said = f"CUDA out of memory: {error}" if out_of_memory else str(error)
+        known = explain(said, remedies=plan.memory_remedies)
+        if known is None or known.again:
+            raise
         raise UserError(known.message) from error
     return outcome
 
@@ -135,6 +138,7 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
         on_unhealthy=settings.on_unhealthy,
         held_out_losses=held_out.losses,
     )
+    profilers = _profiler(settings)
     os.environ.update(trackers.environment(settings))
     trainer = ResumableTrainer(
         settings=settings,
@@ -148,7 +152,7 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
             held_out,
             CheckpointCallback(settings.checkpoint_at_epoch, settings.save_samples),
             interruption,
-            *_profiler(settings),  # last: what it writes is no part of the step's time
+            *profilers,  # last: what they write is no part of the step's time
         ],
         max_tokens=settings.max_tokens_per_gpu,
         max_rows=settings.micro_batch_size or None,
@@ -157,7 +161,11 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
     trainer.remove_callback(PrinterCallback)  # the metrics callback reports
     metrics.trainer = held_out.trainer = trainer
     trainer.held_out_losses = held_out.losses
-    best = _train_on(trainer, settings)
+    try:
+        best = _train_on(trainer, settings)
+    finally:
+        for profiler in profilers:
+            profiler.close()
     give_back_freed_memory()
     interruption.raise_if_stopped(int(trainer.state.max_steps))
 
@@ -218,7 +226,7 @@ def _packs(settings: Settings, model: Any, vocabulary: int) -> bool:
 
 def _arguments(settings: Settings) -> TrainingArguments:
     """The Trainer's own arguments; the batch is one unit of its data loader."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=settings.ckpt_output_dir,
         per_device_train_batch_size=settings.effective_batch_size,
         num_train_epochs=settings.num_epochs,
@@ -232,8 +240,8 @@ def _arguments(settings: Settings) -> TrainingArguments:
         adam_epsilon=settings.eps,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=settings.device == "cpu",
@@ -248,6 +256,10 @@ def _arguments(settings: Settings) -> TrainingArguments:
         run_name=trackers.run_name(settings),
         disable_tqdm=True,
     )
+    if arguments.n_gpu > 1:
+        # Else the Trainer would spread over all GPUs, with a batch for each.
+        arguments._n_gpu = 1  # pyright: ignore[reportPrivateUsage]
+    return arguments
 
 
 def _samples(settings: Settings, counts: TokenCounts, steps: int) -> int:

@@ -53,12 +53,6 @@ class BestCallback(TrainerCallback):
         """Look whether this step was measured."""
         self._consider(state.global_step)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """The last measurement may come after the last step."""
-        self._consider(state.global_step)
-
     def _consider(self, step: int) -> None:
         loss: float = getattr(self.trainer, "held_out_losses", {}).get(step, math.nan)
         if not math.isfinite(loss) or (self.best is not None and loss >= self.best.loss):

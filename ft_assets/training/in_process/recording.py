@@ -37,6 +37,7 @@ from ft_assets.training.profiling.memory import (
     held_over_time,
 )
 from ft_assets.training.profiling.timeline import STEP_NAME
+from resources.errors import UserError
 
 _SAMPLE_SECONDS = 0.05
 _SNAPSHOT_ENTRIES = 100_000
@@ -113,7 +114,7 @@ class Recording:
             first_step=self._first_step,
             last_step=last_step,
             resident=resident,
-            held={**held_over_time(read_events(partial / TRACE_FILE)), **on_gpus},
+            held={**_held_in(partial / TRACE_FILE), **on_gpus},
             segments=segments,
         )
         (partial / MEMORY_FILE).write_text(record.model_dump_json())
@@ -193,3 +194,11 @@ class _ResidentMemory:
                 seconds=time.monotonic() - self._began, bytes=psutil.Process().memory_info().rss
             )
         )
+
+
+def _held_in(trace: Path) -> dict[str, list[Held]]:
+    """What the profiler saw of memory; nothing where its trace is too large to be read."""
+    try:
+        return held_over_time(read_events(trace))
+    except UserError:
+        return {}  # `ft profile` says so too; the training goes on

@@ -121,6 +121,12 @@ def test_a_loss_of_zero_is_an_error_when_it_lasts():
     assert "sample_packing" in found[1].remedy
 
 
+def test_a_loss_that_fell_to_zero_is_that_of_rows_known_by_heart():
+    falling = [3.0 * 0.7**step for step in range(60)]
+    assert stopped(run(falling)) is None
+    assert judged(falling)["memorised"].severity == "warning"
+
+
 def test_a_loss_that_rises_to_twice_its_beginning_and_stays_has_diverged():
     losses = [*noisy(3.0, 2.5, 20), *noisy(9.0, 8.0, 20)]
     found = stopped(run(losses))
@@ -174,11 +180,20 @@ def test_a_single_gradient_of_zero_is_none():
     assert judged(noisy(3.0, 1.0, 30), grad_norm=[1.0] * 10 + [0.0] + [1.0] * 19) == {}
 
 
-def test_gradients_that_stay_above_a_hundred_are_an_error():
+def test_gradients_that_stay_above_a_hundred_are_an_error_when_the_loss_has_risen():
     norms = [1.0] * 10 + [500.0] * 20
-    found = stopped(run(noisy(3.0, 2.0, 30), grad_norm=norms))
+    losses = [*noisy(3.0, 2.8, 10), *noisy(4.2, 4.4, 20)]
+    found = stopped(run(losses, grad_norm=norms))
     assert found is not None
     assert (found[0], found[1].step, found[1].code) == (20, 11, "gradients_exploding")
+
+
+def test_large_gradients_that_are_cut_while_the_loss_falls_are_a_warning():
+    norms = [150.0 - n for n in range(40)]
+    found = judged(noisy(9.0, 3.0, 40), grad_norm=norms)
+    assert {code: finding.severity for code, finding in found.items()} == {
+        "gradients_high": "warning"
+    }
 
 
 def test_a_learning_rate_of_zero_is_an_error():

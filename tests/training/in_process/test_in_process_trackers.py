@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ft_assets.config import TrainingConfig
-from ft_assets.training.arguments import trackers as asked
-from ft_assets.training.arguments.trackers import refuse_missing_trackers
+from ft_assets.training.arguments import packages as asked
+from ft_assets.training.arguments.packages import refuse_missing_packages
 from ft_assets.training.in_process import trackers
 from resources.errors import UserError
 
@@ -31,7 +31,7 @@ def test_without_a_tracker_nothing_is_reported(settings_for):
     assert trackers.report_to(settings) == []
     assert trackers.run_name(settings) is None
     assert "WANDB_PROJECT" not in trackers.environment(settings)
-    refuse_missing_trackers(config())
+    refuse_missing_packages(config())
 
 
 @pytest.mark.usefixtures("everything_installed")
@@ -76,12 +76,12 @@ def test_a_package_that_is_missing_is_refused_with_the_command_that_brings_it(
 ):
     monkeypatch.setattr(asked, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=f"pip install {package}"):
-        refuse_missing_trackers(config(**values))
+        refuse_missing_packages(config(**values))
 
 
 @pytest.mark.usefixtures("everything_installed")
 def test_what_is_installed_is_not_refused():
-    refuse_missing_trackers(config(tensorboard=True, **WANDB, **MLFLOW))
+    refuse_missing_packages(config(tensorboard=True, **WANDB, **MLFLOW))
 
 
 @pytest.mark.usefixtures("everything_installed")
@@ -96,10 +96,10 @@ def test_what_is_installed_is_not_refused():
 )
 def test_a_parameter_of_a_tracker_that_is_not_on_is_refused(values, needed):
     with pytest.raises(UserError, match=f"no effect without training.{needed}"):
-        refuse_missing_trackers(config(**values))
+        refuse_missing_packages(config(**values))
 
 
 @pytest.mark.usefixtures("everything_installed")
 def test_two_names_for_one_run_are_refused():
     with pytest.raises(UserError, match="differ"):
-        refuse_missing_trackers(config(**WANDB, **{**MLFLOW, "mlflow_run_name": "other"}))
+        refuse_missing_packages(config(**WANDB, **{**MLFLOW, "mlflow_run_name": "other"}))

@@ -1,4 +1,4 @@
-"""Trackers that a pipeline asks for: what is missing is refused before anything costly."""
+"""Packages that a pipeline asks for: what is missing is refused before anything costly."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ _BELONGS_TO = {
 }
 
 
-def refuse_missing_trackers(config: TrainingConfig) -> None:
-    """Refuse a tracker that could not work.
+def refuse_missing_packages(config: TrainingConfig) -> None:
+    """Refuse a tracker, an optimizer or a quantization that could not work.
 
     Raises:
-        UserError: its package is not installed here, a parameter of it stands alone, or two
-            trackers would give the run two names.
+        UserError: its package is not installed here, a parameter of a tracker stands alone, or
+            two trackers would give the run two names.
     """
     for name, package in _PACKAGE_OF.items():
         if getattr(config, name) and find_spec(package) is None:
             raise UserError(
                 f"training.{name} needs the package {package}, which is not installed where "
                 f"training runs: pip install {package}, or leave {name} out"
+            )
+    for name in ("load_in_4bit", "load_in_8bit", "optimizer"):
+        wanted = str(getattr(config, name))
+        if wanted in ("True", "adamw_8bit", "adamw_bnb_8bit") and not find_spec("bitsandbytes"):
+            raise UserError(
+                f"training.{name}: {wanted} needs the package bitsandbytes, which is not installed "
+                "where training runs: pip install bitsandbytes, or leave it out"
             )
     for name, needed in _BELONGS_TO.items():
         if getattr(config, name) is not None and getattr(config, needed) is None:
