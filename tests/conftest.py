@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
+
+# A property has no deadline: how long an example takes says how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take back what a shell does that starts the tests in the background: it ignores signals.
+
+    Children inherit that, and the tests of interrupted runs would wait for an end that never comes.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 FtHere = Callable[..., Ft]
 """``ft(pipeline, *arguments)``: the command in this process, which saves seconds per call."""
