@@ -64,7 +64,7 @@ def test_a_model_that_became_worse_is_kept_and_registers_nothing(trained_once, f
 
     assert run.exit_code == 1
     assert run.json["tuned_loss"] > run.json["base_loss"]
-    assert run.json["checks"] == {"beats_base": False}
+    assert run.json["checks"] == {"healthy_training": True, "beats_base": False}
     assert run.json["error"].startswith("check beats_base: held-out loss ")
     assert run.json["error"].endswith("not better")
     assert "Traceback" not in run.stdout + run.stderr
