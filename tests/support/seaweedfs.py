@@ -81,6 +81,9 @@ def seaweedfs() -> Generator[SeaweedFS]:
             "-master.telemetry=false",
             "-admin.ui=false",
             "-webdav=false",
+            # A bucket takes some seven volumes; by default their number comes from the room on
+            # the disk, so that on a small one the thirtieth test's bucket takes no object.
+            "-volume.max=10000",
             "-s3.autoCreateBucket=false",  # as AWS: a bucket that does not exist is an error
             *(f"-{flag}={port}" for flag, port in zip(_PORTS, ports, strict=True)),
         ]
