@@ -26,7 +26,7 @@ test: $(INSTALLED_DEV) ## the fast tests
 	$(PYTEST) -n 2 -m "$(FAST)"
 
 test-all: test ## all tests but those that need a GPU
-	$(PYTEST) -m "(slow or k8s or ui) and not gpu"
+	$(PYTEST) -n 2 -m "(slow or k8s or ui) and not gpu"
 
 lint: $(INSTALLED_DEV) ## ruff, import-linter, pyright
 	$(BIN)/ruff check .

@@ -57,9 +57,7 @@ class Follower:
         self._read = 0
         self._pending: dict[str, Any] = {}
         self._began = False
-        self._sums: dict[str, int | None] = {"tokens": 0, "trained_tokens": 0}
-        self._held_out: float | None = None
-        self._lowest_held_out: float | None = None
+        self._forget()
         for metrics in read_metrics(self._ours):
             self._remember(metrics)
 
@@ -120,7 +118,7 @@ class Follower:
         kept = [metrics for metrics in read_metrics(self._ours) if metrics.step < step]
         self._write(kept)
         self.resumed_from = step - 1
-        self.first_loss = None
+        self._forget()
         for metrics in kept:
             self._remember(metrics)
             self._health.observe(metrics)
@@ -145,6 +143,16 @@ class Follower:
             "tokens_per_second": tokens / seconds if tokens and seconds else None,
             "eta_seconds": self.seconds / (fields["step"] - self.resumed_from) * left,
         }
+
+    def _forget(self) -> None:
+        """Begin the sums anew: what was measured at steps that are done again does not count."""
+        self.steps = 0
+        self.first_loss = None
+        self.last_loss = None
+        self.peak_memory_mib = 0.0
+        self._sums: dict[str, int | None] = {"tokens": 0, "trained_tokens": 0}
+        self._held_out: float | None = None
+        self._lowest_held_out: float | None = None
 
     def _remember(self, metrics: StepMetrics) -> None:
         self.steps, self.total_steps = metrics.step, metrics.total_steps

@@ -18,6 +18,7 @@ from ft_assets.training import instructlab
 from ft_assets.training import plan as plan_module
 from ft_assets.training.arguments import instructlab as instructlab_table
 from ft_assets.training.arguments import mini_trainer as mini_trainer_table
+from ft_assets.training.arguments import packages
 from ft_assets.training.arguments.rules import To
 from ft_assets.training.instructlab import training_arguments as sft_arguments
 from ft_assets.training.mini_trainer import training_arguments as osft_arguments
@@ -88,8 +89,14 @@ IN_THE_TOKENS = {
     "instructlab-training": set[str](),
     "mini-trainer": {"max_seq_len", "validation_rows"},
 }
+# Taken out again before the call: a callback of ours does it (test_profiling_torchrun.py).
+BY_A_CALLBACK = {"profiler_steps_start", "profiler_steps"}
 # Without these a backend takes a value for nothing.
 NEEDS: dict[str, dict[str, Any]] = {
+    "wandb_entity": {"wandb_project": "p"},
+    "wandb_run_name": {"wandb_project": "p"},
+    "mlflow_experiment_name": {"mlflow_tracking_uri": "http://mlflow"},
+    "mlflow_run_name": {"mlflow_tracking_uri": "http://mlflow"},
     "checkpoint_at_epoch": {"save_samples": 128},
     "master_port": {"master_addr": "host"},
     "save_final_checkpoint": {"checkpoint_at_epoch": True},
@@ -114,6 +121,8 @@ EXTRA = {
 @pytest.fixture
 def planned(monkeypatch: pytest.MonkeyPatch, tiny_model: Path):
     monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: True)
+    # The trackers' packages are installed where training runs, be they here or not.
+    monkeypatch.setattr(packages, "find_spec", lambda name: name)
     for name in ("WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
 
@@ -195,7 +204,7 @@ def test_the_backends_own_arguments_hold_the_value(planned, arrives, flash, back
 )
 def test_every_parameter_that_is_passed_on_has_a_row(backend, table):
     passed_on = {name for name, rule in table.items() if isinstance(rule, To)}
-    assert passed_on <= TABLES[backend].keys() | IN_THE_TOKENS[backend]
+    assert passed_on <= TABLES[backend].keys() | IN_THE_TOKENS[backend] | BY_A_CALLBACK
     assert TABLES[backend].keys() <= passed_on | {"attention"}
 
 

@@ -144,7 +144,8 @@ def test_a_run_that_begins_again_keeps_nothing(theirs, tmp_path, plan, reports):
     theirs.write_text(line(1, 2.0))
     again = Follower(theirs, tmp_path, as_they_are, plan, reports)
     again.read(ended=True)
-    assert [m.loss for m in ours(tmp_path)] == [2.0]
+    assert [(m.loss, m.tokens) for m in ours(tmp_path)] == [(2.0, 100)]
+    assert again.peak_memory_mib == 10.0, "the first step's, not that of the second of before"
     assert (again.resumed_from, again.first_loss) == (0, 2.0)
 
 

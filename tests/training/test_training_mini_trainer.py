@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,8 @@ def on_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "CHECKPOINT_TRIGGER_FILENAME", "TESTING"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    # It reads the name of the run's trigger when it is imported: in a process of its own, once.
+    monkeypatch.delitem(sys.modules, "mini_trainer.full_state_checkpoint", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PATH", f"{install(tmp_path / 'fake')}:{os.environ['PATH']}")
 
