@@ -13,7 +13,7 @@ from ft_assets.executor import executor
 from ft_assets.pipeline import pipeline_definitions
 from resources.home import CHECKOUT, Home, ft_home
 from resources.launcher.process import ProcessLauncher
-from resources.registry import EmbeddedRegistry
+from resources.registry import RegistryHub
 from resources.sources import Sources
 from resources.store import ArtifactStore
 
@@ -32,7 +32,7 @@ def default_resources() -> dict[str, Any]:
         ),
         "store": ArtifactStore(root=os.environ.get("FT_STORE") or str(home / "artifacts")),
         "launcher": ProcessLauncher(),
-        "registry": EmbeddedRegistry(path=str(home / "registry.db")),
+        "registry": RegistryHub(path=str(home / "registry.db")),
     }
 
 

@@ -34,17 +34,21 @@ def pod_config(config: KubernetesConfig, hf_token_env: str) -> dict[str, Any]:
     if config.gpus_per_worker:
         limits[GPU] = resources[GPU] = str(config.gpus_per_worker)
     container: dict[str, Any] = {"resources": {"requests": resources, "limits": limits}}
+    environment: list[dict[str, Any]] = []
     if config.image is not None:
         container["image"] = config.image
+        environment.append({"name": "FT_IMAGE", "value": config.image})  # for the provenance
     if config.hf_token_secret is not None:
-        container["env"] = [
+        environment.append(
             {
                 "name": hf_token_env,
                 "value_from": {
                     "secret_key_ref": {"name": config.hf_token_secret, "key": "HF_TOKEN"}
                 },
             }
-        ]
+        )
+    if environment:
+        container["env"] = environment
     pod: dict[str, Any] = {}
     if config.image_pull_secret is not None:
         pod["image_pull_secrets"] = [{"name": config.image_pull_secret}]

@@ -6,6 +6,7 @@ from __future__ import annotations
 # pyright: reportUnknownMemberType=false
 import dagster as dg
 
+from ft_assets.assets.baseline_report import baseline_report
 from ft_assets.assets.eval_report import eval_report
 from ft_assets.assets.finetuned_model import finetuned_model
 from ft_assets.assets.raw_dataset import raw_dataset
@@ -25,6 +26,7 @@ def pipeline_definitions(pipeline: Pipeline) -> dg.Definitions:
         raw_dataset(pipeline, drops),
         split_dataset(pipeline, drops),
         token_report(pipeline, drops),
+        baseline_report(pipeline, drops),
         finetuned_model(pipeline, drops),
         eval_report(pipeline, drops),
         registered_version(pipeline, drops),

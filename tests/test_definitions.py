@@ -61,6 +61,7 @@ def test_every_pipeline_is_a_job_of_its_assets(tiny, monkeypatch):
 
     job = build_defs().resolve_job_def(NAME)
     assert [key.path for key in sorted(job.asset_layer.executable_asset_keys)] == [
+        [NAME, "baseline_report"],
         [NAME, "eval_report"],
         [NAME, "finetuned_model"],
         [NAME, "raw_dataset"],

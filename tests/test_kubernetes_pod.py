@@ -51,12 +51,15 @@ def test_a_step_without_gpus_asks_for_none():
 
 
 def test_the_hub_token_is_a_reference_to_a_secret_and_never_a_value():
-    assert pod_config(EVERYTHING, "MY_TOKEN")["container_config"]["env"] == [
-        {
-            "name": "MY_TOKEN",
-            "value_from": {"secret_key_ref": {"name": "hub-token", "key": "HF_TOKEN"}},
-        }
-    ]
+    assert {
+        "name": "MY_TOKEN",
+        "value_from": {"secret_key_ref": {"name": "hub-token", "key": "HF_TOKEN"}},
+    } in pod_config(EVERYTHING, "MY_TOKEN")["container_config"]["env"]
+
+
+def test_the_image_is_known_to_what_runs_in_it():
+    container = pod_config(EVERYTHING, "MY_TOKEN")["container_config"]
+    assert {"name": "FT_IMAGE", "value": container["image"]} in container["env"]
 
 
 def test_several_gpus_get_shared_memory_beyond_the_64_mib_of_a_pod():

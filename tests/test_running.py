@@ -34,7 +34,11 @@ def test_a_setting_goes_to_the_asset_that_reads_it(tiny):
 
 def test_force_goes_to_what_is_costly_and_selected(tiny):
     everything = run_config(_request(tiny, force=True))["ops"]
-    assert set(everything) == {"tiny__finetuned_model", "tiny__eval_report"}
+    assert set(everything) == {
+        "tiny__baseline_report",
+        "tiny__finetuned_model",
+        "tiny__eval_report",
+    }
     one = run_config(_request(tiny, force=True, select=["eval_report"]))["ops"]
     assert one == {"tiny__eval_report": {"config": {"force": True}}}
 

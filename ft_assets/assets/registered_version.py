@@ -8,19 +8,24 @@ from typing import Any
 
 import dagster as dg
 
+from ft_assets.assets.registration import registration_of
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
-from ft_assets.checks import healthy_training
-from ft_assets.checks.beats_base import judge
+from ft_assets.assets.winner import refuse_another_champion, won
+from ft_assets.cards import CARD_FILE, model_card_of
+from ft_assets.cards.sources import input_of
 from ft_assets.config import Pipeline
-from ft_assets.evaluation.summary import EvaluationSummary
+from ft_assets.court import Verdict
 from ft_assets.lineage import table
-from ft_assets.training.plan import TrainPlan
-from resources.errors import UserError
-from resources.registry import EmbeddedRegistry, Property, RegisteredVersion, Registration
+from resources.registry import (
+    RegisteredVersion,
+    RegistryHub,
+    RegistrySettings,
+    open_registry,
+)
 from resources.store import Artifact, ArtifactStore
 
 NAME = "registered_version"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def registered_version(
@@ -32,7 +37,7 @@ def registered_version(
         pipeline,
         NAME,
         after=["finetuned_model", "eval_report"],
-        kinds={"sqlite"},
+        kinds={pipeline.spec.registry.settings().kind},
         code_version=CODE_VERSION,
         description=(
             "The tuned model in the model registry. Only a model that passed its checks gets "
@@ -42,84 +47,71 @@ def registered_version(
         partitions=partitions,
     )
     def asset(
-        context: dg.AssetExecutionContext, store: ArtifactStore, registry: EmbeddedRegistry
+        context: dg.AssetExecutionContext, store: ArtifactStore, registry: RegistryHub
     ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this:
-            model = this.open(store, "finetuned_model")
-            report = this.open(store, "eval_report")
-            _refuse_unless_won(model, report)
-            version = registry.register(_registration(this, model, report))
+            made_from = _made_from(this, store)
+            model, report = made_from["finetuned_model"], made_from["eval_report"]
+            verdict = won(model, report)
+            settings = this.spec.registry.settings()
+            context.log.info(f"Registering in {settings.where}")
+            opened = open_registry(registry, settings)
+            registration = registration_of(
+                this.spec,
+                partition=this.partition,
+                run_id=context.run.run_id,
+                made_from=made_from,
+                verdict=verdict,
+            )
+            before = opened.champion(registration.model)
+            refuse_another_champion(opened, model, report, verdict, before)
+            version = opened.register(registration)
             with this.publish(store, [model, report]) as draft:
                 (draft.path / "registration.json").write_text(
                     json.dumps(_durable(version), indent=1, sort_keys=True)
+                )
+                (draft.path / CARD_FILE).write_text(
+                    _card(this, store, model, report, version), encoding="utf-8"
                 )
             assert draft.artifact is not None
             return this.result(
                 draft.artifact,
                 [model, report],
-                _metadata(version),
+                _page(version, before, report, verdict, settings),
                 up_to_date=not version.created,
             )
 
     return asset
 
 
-def _refuse_unless_won(model: Artifact, report: Artifact) -> None:
-    """A run of this asset alone does not look at the check, so the report is judged again."""
-    metadata: Any = report.manifest.metadata
-    if metadata["model_data_version"] != model.data_version:
-        raise UserError(
-            "the evaluation report is about another model than the current one: materialize "
-            "eval_report first"
-        )
-    unhealthy = healthy_training.error_of(model.manifest.metadata)
-    if unhealthy is not None:
-        raise UserError(f"not registered: the training was not healthy: {unhealthy}")
-    verdict = judge(EvaluationSummary.model_validate(metadata["summary"]))
-    if not verdict.passed:
-        raise UserError(f"not registered: {verdict.reason}")
+def _made_from(this: Step, store: ArtifactStore) -> dict[str, Artifact]:
+    """The model, its report, and the datasets behind it as far as they are still kept."""
+    model = this.open(store, "finetuned_model")
+    found = {"finetuned_model": model, "eval_report": this.open(store, "eval_report")}
+    split = input_of(store, model, "split_dataset")
+    if split is not None:
+        found["split_dataset"] = split
+        raw = input_of(store, split, "raw_dataset")
+        if raw is not None:
+            found["raw_dataset"] = raw
+    return found
 
 
-def _registration(this: Step, model: Artifact, report: Artifact) -> Registration:
-    config = this.spec.registry
-    drop = f" on drop {this.partition}" if this.partition else ""
-    return Registration(
-        model=config.name,
-        digest=model.data_version,
-        uri=f"{model.uri}/model",
-        version=config.version,
-        base_version=config.base_version,
-        author=config.author,
-        description=config.description or f"Pipeline {this.spec.name}{drop}",
-        format_name=config.format_name,
-        format_version=config.format_version,
-        properties=_properties(this, model, report),
+def _card(
+    this: Step, store: ArtifactStore, model: Artifact, report: Artifact, version: RegisteredVersion
+) -> str:
+    """The model card, with what the registration knows beyond the manifests."""
+    names = {"image": "container image", "gpus": "GPUs", "training_cost": "cost of the training"}
+    known = {names[name]: version.properties.get(name) for name in names}
+    return model_card_of(
+        store,
+        model,
+        report,
+        name=version.model,
+        version=version.version,
+        description=this.spec.description,
+        hardware={name: value for name, value in known.items() if value},
     )
-
-
-def _properties(this: Step, model: Artifact, report: Artifact) -> dict[str, Property]:
-    """What the registry can be searched for: scores as numbers, lineage as digests."""
-    plan = TrainPlan.of_manifest(model.manifest.metadata)
-    summary = EvaluationSummary.model_validate(report.manifest.metadata["summary"])
-    base, tuned = summary.models["base"].held_out, summary.models["tuned"].held_out
-    numbers = {
-        "base_held_out_loss": base.loss if base else None,
-        "held_out_loss": tuned.loss if tuned else None,
-        "held_out_perplexity": tuned.perplexity if tuned else None,
-        "held_out_rows": tuned.rows if tuned else None,
-    }
-    return {
-        "pipeline": this.spec.name,
-        "partition": this.partition or "",
-        "run_id": this.context.run.run_id,
-        "base_model": plan.base_model.name,
-        "base_model_digest": plan.base_model.digest,
-        "algorithm": plan.algorithm,
-        "fingerprint": plan.fingerprint,
-        "spec": this.spec.digest,
-        "eval_report_digest": report.digest,
-        **{name: value for name, value in numbers.items() if value is not None},
-    }
 
 
 def _durable(version: RegisteredVersion) -> dict[str, Any]:
@@ -131,16 +123,33 @@ def _durable(version: RegisteredVersion) -> dict[str, Any]:
     }
 
 
-def _metadata(version: RegisteredVersion) -> dict[str, Any]:
+def _page(
+    version: RegisteredVersion,
+    before: RegisteredVersion | None,
+    report: Artifact,
+    verdict: Verdict,
+    settings: RegistrySettings,
+) -> dict[str, Any]:
+    """What the page of the asset shows: who is champion, who was, why, and all properties."""
+    in_force = version if version.stage == "champion" else before
     return {
         "registered_model": version.model,
         "version": version.version,
         "stage": version.stage,
-        "model": dg.PathMetadataValue(version.artifact.uri),
+        "registry": settings.where,
+        "champion_before": "none" if before is None else before.version,
+        "champion_after": "none" if in_force is None else in_force.version,
+        "verdict": verdict.reason,
+        "model": _place(version.artifact.uri),
+        "report": _place(f"{report.uri}/report.html"),
         "properties": table(
             [
-                {"property": name, "value": str(value)}
+                {"property": name, "value": str(value), "type": type(value).__name__}
                 for name, value in sorted(version.properties.items())
             ]
         ),
     }
+
+
+def _place(uri: str) -> Any:
+    return dg.PathMetadataValue(uri) if uri.startswith("/") else uri

@@ -11,6 +11,7 @@ import dagster as dg
 
 from ft_assets.assets.raw_dataset import EVAL_ROWS_FILE, keys
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step, unchanged
+from ft_assets.cards import CARD_FILE, dataset_card
 from ft_assets.checks import split_checks
 from ft_assets.config import Pipeline
 from ft_assets.data.contamination import CONTAMINATED_FILE, ContaminationReport, decontaminate
@@ -20,13 +21,14 @@ from ft_assets.data.split import HELD_OUT_FILE, TRAIN_FILE, SplitReport, split
 from ft_assets.data.split_report import after_contamination
 from ft_assets.evaluation.documents_worker import DocumentsPlan
 from ft_assets.lineage import table
+from ft_assets.provenance.digest import value_digest
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
 from resources.store import Artifact, ArtifactStore, Draft
 
 NAME = "split_dataset"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def split_dataset(
@@ -70,6 +72,8 @@ def split_dataset(
                 with this.working():
                     leak = _leak(this, draft.path, report)
                 draft.metadata["report"] = report.model_dump(mode="json")
+                _write_card(this, draft, raw)
+                draft.data_version = _data_version(report)
             for warning in report.warnings:
                 context.log.warning(warning)
             assert draft.artifact is not None
@@ -200,6 +204,31 @@ def _leak(this: Step, folder: Path, report: SplitReport) -> LeakReport:
         folder / HELD_OUT_FILE,
         near_duplicates=this.spec.dataset.near_duplicates,
         rows=report.train_rows,
+    )
+
+
+def _write_card(this: Step, draft: Draft, raw: Artifact) -> None:
+    """The README.md that a hub shows beside the rows."""
+    metadata: Any = draft.metadata
+    card = dataset_card(
+        name=this.spec.name,
+        partition=this.partition,
+        report=metadata["report"],
+        contamination=metadata.get("contamination"),
+        raw=raw.manifest.metadata,
+        config=this.provenance([raw]).config,
+        description=this.spec.description,
+    )
+    (draft.path / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _data_version(report: SplitReport) -> str:
+    """The rows of both sides alone: a card with other words makes them no other data.
+
+    The same as ``files_digest`` of the two files, whose digests the report has already.
+    """
+    return value_digest(
+        [[HELD_OUT_FILE, report.held_out_digest], [TRAIN_FILE, report.train_digest]]
     )
 
 

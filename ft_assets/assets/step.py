@@ -23,13 +23,19 @@ from ft_assets.config.launchpad import (
     run_config_class,
 )
 from ft_assets.lineage import lineage_metadata
+from ft_assets.provenance.digest import value_digest
+from ft_assets.provenance.envelope import seal
+from ft_assets.provenance.keys import SigningKey, signing_key
+from ft_assets.provenance.model_signature import sign_model
 from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
+from ft_assets.provenance.statement import statement_of
 from ft_assets.training.plan import refuse_what_never_runs
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ChildFailedError, ProcessLauncher
+from resources.registry import refuse_what_is_lost
 from resources.sources import SourceUnavailableError, redact
-from resources.store import Artifact, ArtifactStore, Draft
+from resources.store import Artifact, ArtifactStore, Draft, Manifest
 
 if TYPE_CHECKING:
     Materialized = dg.MaterializeResult[Any]
@@ -83,6 +89,8 @@ class Step:
     started_at: str
     work_seconds: list[float] = field(default_factory=list[float])
     """Time inside the work itself, piece by piece; the rest of a step is the platform's."""
+    signing_key: SigningKey | None = None
+    """Signs what the step publishes; read when the step begins, so that a bad one costs no work."""
 
     @contextmanager
     def working(self) -> Generator[None]:
@@ -146,6 +154,8 @@ class Step:
             run_id=self.context.run.run_id,
             code_version=self.code_version,
             config=config,
+            config_digest=value_digest(config),
+            spec_digest=self.spec.digest,
             inputs=input_records(inputs),
             started_at=self.started_at,
         )
@@ -154,12 +164,24 @@ class Step:
     def publish(
         self, store: ArtifactStore, inputs: Sequence[Artifact], **metadata: Any
     ) -> Generator[Draft]:
-        """A draft whose manifest holds the provenance and ``metadata``; published at the end."""
+        """A draft whose manifest holds the provenance and ``metadata``; published at the end.
+
+        With it, in the same act, go the statement of where it comes from and, where a key is
+        configured, the signatures of both the statement and a model.
+        """
         provenance = self.provenance(inputs).model_dump(mode="json")
         with store.publish(
             self.key, self.partition, metadata={"provenance": provenance, **metadata}
         ) as draft:
+            draft.attest = self._attestation
             yield draft
+            if self.signing_key is not None:
+                with self.working():
+                    sign_model(draft.path, self.signing_key)
+
+    def _attestation(self, manifest: Manifest) -> dict[str, Any]:
+        stated = statement_of(manifest.model_dump(mode="json", exclude={"attestation"}))
+        return seal(stated, self.signing_key)
 
     def result(
         self,
@@ -235,8 +257,10 @@ def step(
     try:
         spec = effective_spec(pipeline.spec, context.run.run_config)
         refuse_what_never_runs(spec.kubernetes)
+        refuse_what_is_lost(spec.registry.settings())
+        key = signing_key()
         progress.report(asset, {"phase": "start", "done": 0, "total": 0})
-        yield Step(context, pipeline, spec, asset, code_version, now())
+        yield Step(context, pipeline, spec, asset, code_version, now(), signing_key=key)
         progress.report(asset, {"phase": "done", "done": 1, "total": 1})
     except SourceUnavailableError as error:  # a later attempt may find it
         raise dg.Failure(description=str(error)) from error
@@ -259,6 +283,7 @@ def input_records(artifacts: Sequence[Artifact]) -> list[InputRecord]:
             digest=artifact.digest,
             data_version=artifact.data_version,
             uri=artifact.uri,
+            partition=artifact.partition,
         )
         for artifact in artifacts
     ]

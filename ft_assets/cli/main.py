@@ -27,7 +27,15 @@ DEMO = "demo"
 DEMO_DROP = "drop-1"
 
 
-@click.group(cls=Commands)
+@click.group(
+    cls=Commands,
+    later={
+        "court": "ft_assets.cli.court:court",
+        "export": "ft_assets.cli.export:export",
+        "registry": "ft_assets.cli.registry_group:registry",
+        "verify": "ft_assets.cli.verify:verify",
+    },
+)
 @click.version_option(package_name="ft-assets")
 def main() -> None:
     """Fine-tune language models as Dagster assets."""
@@ -274,37 +282,6 @@ def profile(*, path: Path, as_json: bool) -> None:
     from ft_assets.cli.profile import show_profile
 
     show_profile(path, as_json=as_json)
-
-
-@main.group()
-def registry() -> None:
-    """Look into the model registry."""
-
-
-@registry.command("list")
-@click.argument("model", required=False)
-@json_option
-@command
-def registry_list(*, model: str | None, as_json: bool) -> None:
-    """List the models, or the versions of one."""
-    from ft_assets.cli.registry import list_models, list_versions
-
-    if model is None:
-        list_models(as_json=as_json)
-    else:
-        list_versions(model, as_json=as_json)
-
-
-@registry.command("show")
-@click.argument("model")
-@click.argument("version", required=False)
-@json_option
-@command
-def registry_show(*, model: str, version: str | None, as_json: bool) -> None:
-    """Show a version of a model; its champion without one."""
-    from ft_assets.cli.registry import show_version
-
-    show_version(model, version, as_json=as_json)
 
 
 @main.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import sys
@@ -23,6 +24,26 @@ stderr = Console(stderr=True)
 
 class Commands(click.Group):
     """A group of commands whose usage errors are one JSON object too, when JSON is asked for."""
+
+    def __init__(self, *args: Any, later: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        """Make a group.
+
+        Args:
+            later: commands whose module is imported when they are asked for, by name: MODULE:NAME.
+        """
+        super().__init__(*args, **kwargs)
+        self._later = dict(later or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted({*super().list_commands(ctx), *self._later})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in self._later:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = self._later[cmd_name].partition(":")
+        return getattr(importlib.import_module(module), name)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Parse the command line and run the command."""

@@ -7,16 +7,18 @@ or a schedule needs no config, and a person can change one value for one run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
-from pydantic import Field, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from ft_assets.config.block import Block
 from ft_assets.config.dataset import SourceConfig, SplitConfig
 from ft_assets.config.evaluation import EvaluationConfig
 from ft_assets.config.pipeline import PipelineSpec
+from ft_assets.config.promotion import PromotionConfig
 from ft_assets.config.registry import RegistryConfig
 from ft_assets.config.secret import shown_value
 from ft_assets.config.training import TrainingConfig
@@ -27,26 +29,73 @@ BLOCK_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
     "raw_dataset": ("dataset", SourceConfig),
     "split_dataset": ("dataset", SplitConfig),
     "token_report": ("training", Block),  # shown where it is set: at finetuned_model
+    "baseline_report": ("evaluation", Block),  # shown at eval_report
     "finetuned_model": ("training", TrainingConfig),
     "eval_report": ("evaluation", EvaluationConfig),
     "registered_version": ("registry", RegistryConfig),
 }
 
+# A second block that an asset reads: the launchpad shows it as a group of the block's name.
+GROUP_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
+    "eval_report": ("promotion", PromotionConfig),
+}
+
 # Assets whose work costs enough to be skipped when nothing changed.
-FORCEABLE = ("finetuned_model", "eval_report")
+FORCEABLE = ("baseline_report", "finetuned_model", "eval_report")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter of the pipeline file stands in a run's config."""
+
+    asset: str
+    group: str | None
+    """The group of the asset's config that it is in; None at the top."""
+
+    def put(self, config: dict[str, Any], parameter: str, value: Any) -> None:
+        """Set the parameter in the config of the asset's op."""
+        fields = config if self.group is None else config.setdefault(self.group, {})
+        fields[parameter] = value
+
+
+def place_of(block: str, parameter: str) -> Place | None:
+    """Which asset's config a parameter of a block stands in; None when there is no such one."""
+    for table, grouped in ((BLOCK_OF_ASSET, False), (GROUP_OF_ASSET, True)):
+        for asset, (owner, part) in table.items():
+            if owner == block and parameter in part.model_fields:
+                return Place(asset, block if grouped else None)
+    return None
+
+
+def shown_blocks() -> dict[str, set[str]]:
+    """The parameters that a run can change, by block."""
+    blocks: dict[str, set[str]] = {}
+    for owner, part in (*BLOCK_OF_ASSET.values(), *GROUP_OF_ASSET.values()):
+        blocks.setdefault(owner, set()).update(part.model_fields)
+    return blocks
+
+
+def config_of(spec: PipelineSpec, asset: str) -> dict[str, Any]:
+    """What an asset reads of the specification, as JSON: its block, and its group by name."""
+    config: dict[str, Any] = getattr(spec, BLOCK_OF_ASSET[asset][0]).model_dump(mode="json")
+    group = GROUP_OF_ASSET.get(asset)
+    if group is not None:
+        config[group[0]] = getattr(spec, group[0]).model_dump(mode="json")
+    return config
 
 
 def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
     """The Dagster ``Config`` of one asset of one pipeline; its defaults are the file's values."""
     block_name, block_class = BLOCK_OF_ASSET[asset]
-    block = getattr(spec, block_name)
-    fields: dict[str, Any] = {
-        name: (
-            _launchpad_type(field.annotation),
-            Field(getattr(block, name), description=field.description),
+    fields = _fields(getattr(spec, block_name), block_class)
+    if asset in GROUP_OF_ASSET:
+        group, group_class = GROUP_OF_ASSET[asset]
+        shown = create_model(
+            f"{spec.name}_{group}_config",
+            __base__=dg.Config,
+            **_fields(getattr(spec, group), group_class),
         )
-        for name, field in block_class.model_fields.items()
-    }
+        fields[group] = (shown, Field(shown(), description=group_class.__doc__))
     if asset in FORCEABLE:
         fields["force"] = (
             bool,
@@ -55,17 +104,34 @@ def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
     return create_model(f"{spec.name}_{asset}_config", __base__=dg.Config, **fields)
 
 
+def _fields(block: Block, block_class: type[Block]) -> dict[str, Any]:
+    values = block.model_dump()
+    return {
+        name: (
+            _launchpad_type(field.annotation),
+            Field(values[name], description=field.description),
+        )
+        for name, field in block_class.model_fields.items()
+    }
+
+
 def _launchpad_type(annotation: Any) -> Any:
     """The type that Dagster's config system has for a parameter.
 
-    It knows no optional enumeration; as an optional text the value is still checked, by
-    ``effective_spec``, before anything runs.
+    It knows no optional enumeration and no mapping of blocks; as an optional text and as a mapping
+    of anything the value is still checked, by ``effective_spec``, before anything runs.
     """
+    if get_origin(annotation) is dict and any(_is_model(part) for part in get_args(annotation)):
+        return dict[str, Any]
     if get_origin(annotation) in (Union, UnionType):
         inner = [part for part in get_args(annotation) if part is not NoneType]
         if any(get_origin(part) is Literal for part in inner):
             return str | None
     return annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def op_name(pipeline: str, asset: str) -> str:
@@ -89,6 +155,9 @@ def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> Pipelin
         values[block_name].update(
             {name: value for name, value in config.items() if name in block_class.model_fields}
         )
+        if asset in GROUP_OF_ASSET:
+            group, _ = GROUP_OF_ASSET[asset]
+            values[group].update(config.get(group) or {})
     return changed_spec(values, "this run's config is not valid")
 
 
@@ -106,8 +175,14 @@ def changed_spec(values: Mapping[str, Any], where: str) -> PipelineSpec:
         return PipelineSpec.model_validate(values)
     except ValidationError as error:
         messages = [
-            f"{'.'.join(str(part) for part in item['loc'])}: "
-            f"{item['msg'].removeprefix('Value error, ')}" + shown_value(item["input"])
+            _where(item["loc"])
+            + item["msg"].removeprefix("Value error, ")
+            + shown_value(item["input"])
             for item in error.errors()
         ]
         raise UserError(f"{where}: " + "; ".join(messages)) from error
+
+
+def _where(place: tuple[int | str, ...]) -> str:
+    """The parameter in front of its message; nothing where the message names it."""
+    return f"{'.'.join(str(part) for part in place)}: " if place else ""

@@ -15,8 +15,10 @@ from ft_assets.config.block import Block, parameter
 from ft_assets.config.dataset import PARTITION, DatasetConfig
 from ft_assets.config.evaluation import EvaluationConfig
 from ft_assets.config.kubernetes import KubernetesConfig
+from ft_assets.config.promotion import PromotionConfig
 from ft_assets.config.registry import RegistryConfig
 from ft_assets.config.training import TrainingConfig
+from resources.errors import UserError
 
 _OWNER = re.compile(r"team:[A-Za-z0-9._-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -34,6 +36,7 @@ class PipelineSpec(Block):
     dataset: DatasetConfig
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    promotion: PromotionConfig = PromotionConfig()
     registry: RegistryConfig = RegistryConfig()
     kubernetes: KubernetesConfig = KubernetesConfig()
     automation: AutomationConfig = AutomationConfig()
@@ -48,13 +51,22 @@ class PipelineSpec(Block):
 
     @model_validator(mode="after")
     def _something_is_measured(self) -> PipelineSpec:
-        nothing_held_out = self.dataset.split >= 1.0 and self.dataset.eval_uri is None
-        if nothing_held_out and not self.evaluation.tasks:
+        if not self.holds_out and not self.evaluation.tasks:
             raise ValueError(
                 "dataset.split: 1.0 holds nothing out and evaluation.tasks is empty, so that "
                 "nothing would be measured: lower the split or name a task"
             )
         return self
+
+    @model_validator(mode="after")
+    def _what_decides_is_measured(self) -> PipelineSpec:
+        self.promotion.refuse_unknown_tasks(self.evaluation.tasks, held_out=self.holds_out)
+        return self
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are held-out rows: a part of the dataset, or rows of their own."""
+        return self.dataset.split < 1.0 or self.dataset.eval_uri is not None
 
     @property
     def partitioned(self) -> bool:
@@ -76,6 +88,15 @@ class Pipeline:
 
     spec: PipelineSpec
     file: Path
+
+    def __post_init__(self) -> None:
+        # A file speaks for every run to come; who overrules has looked at one candidate.
+        if self.spec.promotion.overrule:
+            raise UserError(
+                f"{self.file}: promotion.overrule is for one run, not for a pipeline file, where "
+                "it would overrule the court for every candidate to come: remove it, and set it "
+                "for the run (--set promotion.overrule='NAME: REASON')"
+            )
 
     @property
     def folder(self) -> Path:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+# The pipeline sets these itself: whatever the user allows, a report must be about the models, the
+# tokenizers and the settings that it names.
 _OWNED = {
     "pretrained": "the models to compare are the pipeline's own",
-    "trust_remote_code": "code from a model repository is never run",
     "tokenizer": "each model is evaluated with the tokenizer it was saved with",
     "peft": "evaluate the merged model: the adapter must be part of the model folder",
     "delta": "evaluate the model itself, not a difference of weights",
@@ -26,22 +27,29 @@ _OWNED = {
     "max_length": "set the evaluation's max_length instead",
     "backend": "only causal language models are evaluated",
 }
-_OF_VLLM = (
+# Refused unless the user names them in allow_model_args.
+_BY_NAME = {
+    "trust_remote_code": "code from a model repository is not run",
+    "subfolder": "it evaluates another folder than the one whose digest is in the report",
+    "variant": "it evaluates other weights than those that the folder has by default",
+    "autogptq": "it reads the weights in another way than the pipeline wrote them",
+    "gptqmodel": "it reads the weights in another way than the pipeline wrote them",
+}
+VLLM_ARGUMENTS = (
     "data_parallel_size",
     "gpu_memory_utilization",
     "max_model_len",
-    "swap_space",
     "tensor_parallel_size",
 )
+"""Arguments of lm-eval's vLLM model that a user may set."""
+_GONE = {"swap_space": "vLLM no longer has it (lm-eval would ignore it)"}
 _ACCEPTED = (
     # of lm-eval's Hugging Face model
     "add_bos_token",
-    "autogptq",
     "chat_template_args",
     "device",
     "dtype",
     "enable_thinking",
-    "gptqmodel",
     "logits_cache",
     "max_batch_size",
     "max_cpu_memory",
@@ -51,14 +59,12 @@ _ACCEPTED = (
     "parallelize",
     "prefix_token_id",
     "softmax_dtype",
-    "subfolder",
     "think_end_token",
     "truncation",
     # of transformers' from_pretrained
     "attn_implementation",
     "device_map",
     "use_safetensors",
-    "variant",
 )
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -86,22 +92,54 @@ _GENERATION = (
 )
 
 
-def check_model_args(model_args: Mapping[str, Any]) -> None:
+def check_model_args(
+    model_args: Mapping[str, Any], allow: Iterable[str] = (), backend: str = "hf"
+) -> None:
     """Refuse the model arguments that are not the user's to set, or that nothing would read.
+
+    Args:
+        model_args: The user's arguments of lm-eval's model.
+        allow: Names of arguments that the user takes responsibility for (``allow_model_args``):
+            those that run code of the model or change what is evaluated. What the pipeline sets
+            itself (``pretrained``, ``tokenizer``, ...) stays refused.
+        backend: ``hf``, ``vllm`` or ``auto``: vLLM's arguments are refused with ``hf``.
 
     Raises:
         UserError: names the first such argument and why it is refused.
     """
+    allowed = frozenset(allow)
+    _check_allowed(allowed)
     for name in model_args:
         if name in _OWNED:
             raise UserError(f"model_args may not set {name!r}: {_OWNED[name]}")
-        if name in _OF_VLLM:
+        if name in _GONE:
+            raise UserError(f"model_args may not set {name!r}: {_GONE[name]}: remove it")
+        if name in _BY_NAME and name not in allowed:
+            raise UserError(
+                f"model_args may not set {name!r}: {_BY_NAME[name]}; if you want it, add {name!r} "
+                "to allow_model_args"
+            )
+        if name in VLLM_ARGUMENTS and backend == "hf":
             raise UserError(
                 f"model_args may not set {name!r}: it is vLLM's, and models are evaluated with "
-                "transformers: remove it"
+                "transformers: remove it or set the backend to vllm"
             )
-        if name not in _ACCEPTED:
+        if name not in (*_ACCEPTED, *_BY_NAME, *VLLM_ARGUMENTS):
             raise UserError(f"model_args has the unknown key {name!r}{_hint(name, _ACCEPTED)}")
+    if not isinstance(model_args.get("trust_remote_code", False), bool):
+        value = model_args["trust_remote_code"]
+        raise UserError(f"model_args trust_remote_code must be true or false, not {value!r}")
+
+
+def _check_allowed(allowed: frozenset[str]) -> None:
+    for name in sorted(allowed):
+        if name in _OWNED:
+            raise UserError(f"allow_model_args may not name {name!r}: {_OWNED[name]}")
+        if name not in _BY_NAME:
+            raise UserError(
+                f"allow_model_args names {name!r}, which needs no permission or does not exist "
+                f"(known: {', '.join(sorted(_BY_NAME))}): remove it"
+            )
 
 
 def normal_gen_kwargs(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,14 @@ assistant turn from one forward pass. The rows stay in their file until they are
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from ft_assets.data.canonical import canonical_bytes
+from ft_assets.data.canonical import canonical_bytes, row_id
 from ft_assets.data.formats import RowError, normalize
 from ft_assets.data.texts import said
 from ft_assets.evaluation.plan import HELD_OUT
@@ -46,18 +47,40 @@ class HeldOutRow:
     content: Row
     """What stands in it, in any of the shapes."""
 
+    @property
+    def key(self) -> str:
+        """Names the row in all evaluations: its id, or else the digest of what it says."""
+        return row_id(self.content) if self.id is None else self.id
+
 
 class HeldOutRows:
-    """The rows of a held-out file, read one at a time; only their places are kept in memory."""
+    """The rows of a held-out file, read one at a time; only their places are kept in memory.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the file.
+        leave_out: ids of rows that are passed over.
+
+    Raises:
+        UserError: the file or a row of it is broken, or no row is left.
+    """
+
+    def __init__(self, path: Path, leave_out: frozenset[str] = frozenset()) -> None:
         self.path = path
+        self.left_out = 0
+        """Rows that were passed over."""
         self._places = array("Q")  # per row, the byte where its line starts
         self._lines = array("Q")  # per row, the number of its line
         for place, line, text in _lines(path):
-            self._parse(line, text)
+            if self._parse(line, text).key in leave_out:
+                self.left_out += 1
+                continue
             self._places.append(place)
             self._lines.append(line)
+        if not self._places and self.left_out:
+            raise UserError(
+                f"{path}: each of the {self.left_out} rows is one that a model of this comparison "
+                "was trained on: there is nothing to compare them on; hold other rows out"
+            )
         if not self._places:
             raise UserError(f"{path}: the held-out split holds no rows")
 
@@ -70,6 +93,14 @@ class HeldOutRows:
         with self.path.open("rb") as file:
             file.seek(self._places[number])
             return self._parse(self._lines[number], file.readline())
+
+    def digest(self, limit: int | None) -> str:
+        """Of the ids and contents of the rows, or of the first ``limit`` of them."""
+        hashed = hashlib.sha256()
+        for number in range(len(self) if limit is None else min(limit, len(self))):
+            row = self[number]
+            hashed.update(f"{row.key} {row_id(row.content)}\n".encode())
+        return hashed.hexdigest()
 
     def where(self, row: HeldOutRow) -> str:
         """The row as messages name it."""
@@ -88,6 +119,19 @@ class HeldOutRows:
         except RowError as error:
             raise UserError(f"{_where(self.path, line, name)}: {error}") from error
         return HeldOutRow(line, None if name is None else str(name), content)
+
+
+def read_left_out(path: Path) -> frozenset[str]:
+    """The row ids in a file with one per line.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read the rows to leave out, {path}: {error.strerror}") from error
+    return frozenset(line for line in lines if line)
 
 
 def held_out_task(rows: HeldOutRows) -> Task:

@@ -13,9 +13,21 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from ft_assets.evaluation.arguments import VLLM_ARGUMENTS
+from ft_assets.evaluation.cache import ResultCache
+from ft_assets.evaluation.cache_context import numbers_context
+from ft_assets.evaluation.cache_model import CachedModel
 from ft_assets.evaluation.scoring import ChatModel, chat_scoring_lm, encode_row
+from ft_assets.evaluation.vllm_model import (
+    GeneratingModel,
+    free_gpu_share,
+    generating_backend,
+    load_vllm,
+    vllm_arguments,
+    vllm_context,
+)
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,6 +50,8 @@ class CheckedModel:
     name: str
     path: Path
     tokenizer: PreTrainedTokenizerBase
+    digest: str = ""
+    """Of the folder's content; without it no answer is kept."""
 
 
 def check_model(
@@ -51,7 +65,8 @@ def check_model(
     who = f"model {model.name} ({model.path})"
     folder = _folder(model, who, subfolder=str(plan.model_args.get("subfolder", "")))
     _check_dtype(plan.model_args)
-    config, tokenizer = _config_and_tokenizer(folder, who)
+    generating_backend(plan.backend, plan.model_args)
+    config, tokenizer = _config_and_tokenizer(folder, who, _trusted(plan))
     _check_kind(config, who)
     _check_length(config, plan.max_length, who)
     if rows is not None:
@@ -60,7 +75,7 @@ def check_model(
             encode_row(tokenizer, rows, rows[0])
         except UserError as error:
             raise UserError(f"{who}: {error}") from error
-    return CheckedModel(model.name, Path(model.path), tokenizer)
+    return CheckedModel(model.name, Path(model.path), tokenizer, model.digest)
 
 
 def load(
@@ -68,32 +83,83 @@ def load(
 ) -> ChatModel:
     """Load the weights: in 32 bits on a CPU, as they were saved on a GPU, if the plan says nothing.
 
+    With a cache in the plan, the model answers only what it has not answered before.
+
     Raises:
-        UserError: transformers cannot load the folder.
+        UserError: transformers cannot load the folder; the cache's folder cannot be written.
     """
+    lm = _load(model, plan)
+    lm.quiet = plan.verbosity != "DEBUG"
+    lm.chat_batch = plan.batch
+    lm.on_scored = on_scored
+    if generating_backend(plan.backend, plan.model_args) == "vllm":
+        lm = _with_vllm(lm, model, plan)
+    return lm if plan.cache is None or not model.digest else _cached(lm, model, plan)
+
+
+def backend_of(lm: object, request_type: str, task: str) -> str:
+    """What answers these requests of a task: ``hf`` or ``vllm``."""
+    chooses: Callable[[str, str], str] | None = getattr(lm, "backend_of", None)
+    return "hf" if chooses is None else chooses(request_type, task)
+
+
+def _load(model: CheckedModel, plan: EvaluationPlan) -> ChatModel:
     import torch
 
     device = str(plan.model_args.get("device", "cuda" if torch.cuda.is_available() else "cpu"))
     on_cpu = device == "cpu"
+    own = {name: plan.model_args[name] for name in plan.model_args if name not in VLLM_ARGUMENTS}
     arguments = {
         "device": device,
         "dtype": "float32" if on_cpu else "auto",
-        **plan.model_args,
+        **own,
         "pretrained": str(model.path),
         "tokenizer": model.tokenizer,
-        "trust_remote_code": False,
+        "trust_remote_code": _trusted(plan),
         "max_length": plan.max_length,
         "batch_size": _CPU_BATCH if on_cpu and plan.batch == "auto" else plan.batch,
         "backend": "causal",
     }
     try:
-        lm = chat_scoring_lm()(**arguments)
+        return chat_scoring_lm()(**arguments)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"model {model.name} ({model.path}) cannot be loaded: {error}") from error
-    lm.quiet = plan.verbosity != "DEBUG"
-    lm.chat_batch = plan.batch
-    lm.on_scored = on_scored
-    return lm
+
+
+def _with_vllm(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> ChatModel:
+    """The model with vLLM beside it, which is loaded when the first text is asked for."""
+
+    def load_other() -> Any:
+        arguments = vllm_arguments(
+            plan.model_args,
+            path=str(model.path),
+            max_length=lm.max_length,
+            batch=plan.batch,
+            seed=plan.seed,
+            free_share=free_gpu_share(),
+        )
+        return load_vllm(arguments)
+
+    return cast("ChatModel", GeneratingModel(lm, load_other, "vllm"))
+
+
+def _cached(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> ChatModel:
+    """The model with the answers that it gave before."""
+    arguments = plan.model_args
+    own = {name: arguments[name] for name in arguments if name not in VLLM_ARGUMENTS}
+    context = numbers_context(
+        own,
+        dtype=str(lm.model.dtype),
+        device=lm.device.type,
+        max_length=lm.max_length,
+        chat_template=lm.tokenizer.chat_template,
+    )
+
+    def extra(request_type: str, task: str) -> dict[str, Any]:
+        return vllm_context(arguments) if backend_of(lm, request_type, task) == "vllm" else {}
+
+    cache = ResultCache(Path(str(plan.cache)), model.digest, context)
+    return cast("ChatModel", CachedModel(lm, cache, seed=plan.seed, extra=extra))
 
 
 def release() -> None:
@@ -116,12 +182,19 @@ def _folder(model: ModelUnderTest, who: str, subfolder: str) -> Path:
     return folder
 
 
-def _config_and_tokenizer(folder: Path, who: str) -> tuple[Any, PreTrainedTokenizerBase]:
+def _trusted(plan: EvaluationPlan) -> bool:
+    """Whether code in the model's folder may run: only where the user allowed it by name."""
+    return bool(plan.model_args.get("trust_remote_code", False))
+
+
+def _config_and_tokenizer(
+    folder: Path, who: str, trusted: bool
+) -> tuple[Any, PreTrainedTokenizerBase]:
     from transformers import AutoConfig, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=trusted)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=trusted)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{who} cannot be read: {error}") from error
     if not tokenizer.is_fast:

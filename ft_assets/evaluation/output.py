@@ -7,7 +7,6 @@ left in the folder is removed before anything is written.
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import time
 from datetime import UTC, datetime
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ft_assets.evaluation.samples import samples_name, write_samples
 from resources.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from ft_assets.evaluation.samples import Sample
     from ft_assets.evaluation.summary import EvaluationSummary
     from resources.launcher.child import Reporter
 
@@ -28,6 +29,8 @@ RESULTS = "results.json"
 ERROR = "error.json"
 PROGRESS = "progress.jsonl"
 SAMPLES = "samples"
+LM_EVAL_SAMPLES = ".lm_eval.jsonl"
+"""Ends the name of a file with lm-eval's own samples of a task: requests, responses, document."""
 LOG = "evaluation.log"
 
 _EVERY = 1.0  # seconds between two lines of progress
@@ -69,12 +72,15 @@ class OutputFolder:
         if self._report is not None:
             self._report(f"evaluate {model}", done, total, doing=message)
 
-    def samples(self, model: str, task: str, samples: Iterable[Any]) -> None:
-        """Write ``samples/<model>/<task>.jsonl``; NaN becomes null, other objects their text."""
-        folder = self.path / SAMPLES / model
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', task)}.jsonl"
-        private = target.with_suffix(".tmp")
+    def samples(self, model: str, task: str, samples: Iterable[Sample]) -> None:
+        """Write ``samples/<model>/<task>.jsonl``: one document per line."""
+        write_samples(self._samples_folder(model) / samples_name(task), samples)
+
+    def lm_eval_samples(self, model: str, task: str, samples: Iterable[Any]) -> None:
+        """Write lm-eval's own samples beside; NaN becomes null, other objects their text."""
+        name = samples_name(task).removesuffix(".jsonl") + LM_EVAL_SAMPLES
+        target = self._samples_folder(model) / name
+        private = target.with_name(f"{name}.tmp")
         with private.open("wb") as file:
             for sample in samples:
                 file.write(orjson.dumps(sample, default=str, option=_SAMPLE_OPTIONS) + b"\n")
@@ -87,6 +93,11 @@ class OutputFolder:
     def error(self, message: str) -> None:
         """Write ``error.json``: why there are no results."""
         self._write(ERROR, orjson.dumps({"message": message}) + b"\n")
+
+    def _samples_folder(self, model: str) -> Path:
+        folder = self.path / SAMPLES / model
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _write(self, name: str, content: bytes) -> None:
         private = self.path / f"{name}.tmp"

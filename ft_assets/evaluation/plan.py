@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HELD_OUT = "held_out"
 """The name of the task over the held-out split, in samples, progress and results."""
 
+Backend = Literal["auto", "hf", "vllm"]
 Verbosity = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -48,11 +49,6 @@ def _checked_limit(limit: int) -> int:
     return limit
 
 
-def _checked_model_args(model_args: dict[str, Any]) -> dict[str, Any]:
-    check_model_args(model_args)
-    return model_args
-
-
 def _checked_template(template: str | None) -> str | None:
     if template is not None and "{{" not in template and "{%" not in template:
         raise UserError(
@@ -73,6 +69,8 @@ class ModelUnderTest(_Strict):
     """``base``, ``tuned`` or another short name; the others are compared with ``base``."""
     path: str
     """Local folder in the Hugging Face layout: config, safetensors weights and tokenizer."""
+    digest: str = ""
+    """Of what stands in the folder: the artifact's data version, or the base model's digest."""
 
 
 class EvaluationPlan(_Strict):
@@ -95,16 +93,32 @@ class EvaluationPlan(_Strict):
     """Generation arguments; they override those of every task that generates text."""
     limit: Annotated[int, AfterValidator(_checked_limit)] = -1
     """Documents of each task to use, the first ones; -1 for all. A limit makes results partial."""
+    num_fewshot: int | None = Field(default=None, ge=0)
+    """Solved examples in front of each question of the lm-eval tasks; the task's own when None."""
+    held_out_generations: int = Field(default=0, ge=0)
+    """Held-out rows for which the last answer is generated and scored; the same for every model."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Tokens that such an answer has at most."""
+    leave_out: str | None = None
+    """File of row ids, one per line, that the held-out task does not ask."""
+    backend: Backend = "auto"
+    """What runs the models: ``hf``, ``vllm``, or by the kind of request."""
+    cache: str | None = None
+    """Folder of the answers of earlier evaluations, which are not asked again."""
     log_samples: bool = True
-    model_args: Annotated[dict[str, Any], AfterValidator(_checked_model_args)] = Field(
-        default_factory=dict
-    )
-    """Arguments of lm-eval's Hugging Face model."""
+    """Keep the texts (prompt, reference, answer) beside the scores of each document."""
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of lm-eval's model."""
+    allow_model_args: list[str] = Field(default_factory=list)
+    """Those of them that are refused unless they are named here, such as trust_remote_code."""
     verbosity: Verbosity = "INFO"
     """What goes into the log file; DEBUG also shows it, and all progress bars, on stderr."""
     chat_template: Annotated[str | None, AfterValidator(_checked_template)] = None
     """Jinja text, used for a tokenizer that has no chat template of its own."""
     seed: int = Field(default=42, ge=0, lt=2**32)
+    """Seed of few-shot examples and of sampling."""
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list[int])
+    """Further seeds: tasks that depend on the seed run once for each, and metrics are means."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of torch; 0 leaves torch's own choice."""
     max_length: int | None = Field(default=None, ge=2)
@@ -120,12 +134,22 @@ class EvaluationPlan(_Strict):
             )
         _refuse_twice("model", [model.name for model in self.models])
         _refuse_twice("task", self.tasks)
+        if len({self.seed, *self.seeds}) <= len(self.seeds):
+            raise UserError(
+                f"the seeds {[self.seed, *self.seeds]} name one twice: remove it from seeds"
+            )
         if HELD_OUT in self.tasks:
             raise UserError(f"the task name {HELD_OUT!r} is taken: rename the task")
+        check_model_args(self.model_args, self.allow_model_args, self.backend)
         normal_gen_kwargs(self.gen_kwargs)
         if self.gen_kwargs and not self.tasks:
             raise UserError("gen_kwargs has no effect without tasks: remove it or name a task")
         return self
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seed and the further ones."""
+        return [self.seed, *self.seeds]
 
     @property
     def documents(self) -> int | None:

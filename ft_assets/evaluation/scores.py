@@ -56,6 +56,20 @@ class RowScore:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """One generated answer beside its reference."""
+
+    row: int
+    """Line in the file, counted from 1."""
+    metrics: dict[str, float]
+    """exact_match, rouge_l and chrf, each 0 to 1; none where nothing was asked."""
+    answer: str | None
+    reference: str
+    skipped: str | None = None
+    """Why the model was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """A value and its standard error; None where the rows do not suffice to say."""
 
@@ -74,6 +88,11 @@ def ratio(pairs: Pairs) -> Estimate:
         return Estimate(None, None)
     value = math.fsum(n for n, _ in pairs) / bottom
     return Estimate(value, _stderr([(n - value * d) / bottom for n, d in pairs]))
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean of independent values."""
+    return ratio([(value, 1) for value in values])
 
 
 def ratio_difference(first: Pairs, second: Pairs) -> Estimate:

@@ -19,6 +19,8 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from ft_assets.evaluation.generation import generate
+from ft_assets.evaluation.plan import HELD_OUT
 from ft_assets.evaluation.scores import RowScore, TurnScore
 from ft_assets.training.encode import EncodedRow, encode
 from resources.errors import UserError
@@ -48,12 +50,24 @@ class ChatModel(Protocol):
     max_length: int
     """Tokens that the model sees at most."""
     mixed_precision_dtype: torch.dtype | None
+    chat_template_args: dict[str, Any]
+    """Further arguments of the chat template where it asks for an answer."""
+    cache_hook: Any
+    """lm-eval's: told of each answer as soon as it is there."""
+    task_versions: dict[str, str]
+    """Per task, what its requests do not show of how they are answered: part of a cache's key."""
+    seed: int
+    """Of what is drawn: part of a cache's key."""
     quiet: bool
     """Whether progress bars stay off."""
     chat_batch: str
     """Rows per forward pass of ``score_chat``, or ``auto``."""
     on_scored: Callable[[int], None] | None
     """Told how many held-out rows were scored, after each batch."""
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+        """What the model says to each prompt."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,14 @@ def chat_scoring_lm() -> Callable[..., ChatModel]:
             return super().loglikelihood_rolling(requests, disable_tqdm or self.quiet)
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-            return super().generate_until(requests, disable_tqdm or self.quiet)
+            """The held-out questions are answered in their own way, all others in lm-eval's."""
+            own = [request for request in requests if request.task_name == HELD_OUT]
+            others = [request for request in requests if request.task_name != HELD_OUT]
+            mine = iter(generate(cast("ChatModel", self), own))
+            rest = iter(
+                super().generate_until(others, disable_tqdm or self.quiet) if others else []
+            )
+            return [next(mine if r.task_name == HELD_OUT else rest) for r in requests]
 
         def _loglikelihood_tokens(
             self,
@@ -233,7 +254,7 @@ def _forward(lm: ChatModel, batch: Sequence[_Prepared]) -> tuple[torch.Tensor, t
     ]
     row, place, target = torch.tensor(wanted).unbind(1)
     places, column = torch.unique(place, return_inverse=True)
-    with torch.inference_mode(), _autocast(lm):
+    with torch.inference_mode(), autocast(lm):
         logits = _logits_at(lm.model, ids.to(device), mask.to(device), places.to(device))
         nll: list[torch.Tensor] = []
         correct: list[torch.Tensor] = []
@@ -258,7 +279,8 @@ def _logits_at(
     return logits[:, places.to(logits.device)]
 
 
-def _autocast(lm: ChatModel) -> Any:
+def autocast(lm: ChatModel) -> Any:
+    """The context of the model's mixed precision, if it has one."""
     import torch
 
     dtype = lm.mixed_precision_dtype

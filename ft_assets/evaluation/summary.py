@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ft_assets.evaluation.scores import Estimate, RowScore, exponential, ratio, ratio_difference
+from ft_assets.evaluation.answer_scores import METRICS as ANSWER_METRICS
+from ft_assets.evaluation.scores import (
+    AnswerScore,
+    Estimate,
+    RowScore,
+    exponential,
+    mean,
+    ratio,
+    ratio_difference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +58,21 @@ class HeldOutSummary(_Record):
     skipped: int
     """Rows of which no turn could be scored."""
     skip_reasons: dict[str, int] = Field(default_factory=dict)
+    left_out_rows: int = 0
+    """Rows that were not asked, because a model of this comparison was trained on them."""
+    exact_match: float | None = None
+    """Share of the generated answers that equal the reference, white space aside."""
+    exact_match_stderr: float | None = None
+    rouge_l: float | None = None
+    """ROUGE-L (F-measure) of the generated answers, 0 to 1."""
+    rouge_l_stderr: float | None = None
+    chrf: float | None = None
+    """chrF of the generated answers, 0 to 1."""
+    chrf_stderr: float | None = None
+    generated: int = 0
+    """Rows for which an answer was generated and scored."""
+    generation_skipped: dict[str, int] = Field(default_factory=dict)
+    """Per reason, the rows that were chosen for generation and got no answer."""
 
 
 class LossDifference(_Record):
@@ -87,6 +111,17 @@ class EvaluationSummary(_Record):
     versions: dict[str, str] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     """Per model, loading and scoring."""
+    task_versions: dict[str, str] = Field(default_factory=dict)
+    """Per task with samples, a text that changes with its definition, few-shot number, seeds,
+    documents or our scoring: results of different versions are not compared."""
+    model_digests: dict[str, str] = Field(default_factory=dict)
+    """Per model, the digest of what was evaluated."""
+    backends: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Per model and task, what ran it: ``hf`` or ``vllm``."""
+    documents: dict[str, int] = Field(default_factory=dict)
+    """Per task with samples, the documents that each model was asked."""
+    seeds: dict[str, int] = Field(default_factory=dict)
+    """Per task with samples, over how many seeds its metrics are means."""
 
 
 def summarise(
@@ -94,6 +129,8 @@ def summarise(
     tasks: Mapping[str, Mapping[str, Mapping[str, Any]]],
     *,
     partial: bool,
+    answers: Mapping[str, Sequence[AnswerScore]] | None = None,
+    left_out_rows: int = 0,
     higher_is_better: Mapping[str, Mapping[str, bool | None]] | None = None,
     versions: Mapping[str, str] | None = None,
     seconds: Mapping[str, float] | None = None,
@@ -104,6 +141,8 @@ def summarise(
         rows: per model, its held-out scores, or None when there was no held-out split.
         tasks: per model and task, the metrics as lm-eval reports them (``acc,none``).
         partial: whether a limit was set.
+        answers: per model, the scores of its generated answers.
+        left_out_rows: held-out rows that were not asked.
         higher_is_better: per task and metric.
         versions: per library.
         seconds: per model.
@@ -111,7 +150,9 @@ def summarise(
     not_finite: list[str] = []
     models = {
         name: ModelSummary(
-            held_out=None if scores is None else _held_out(scores, name, not_finite),
+            held_out=None
+            if scores is None
+            else _held_out(scores, (answers or {}).get(name, ()), left_out_rows, name, not_finite),
             tasks={
                 task: _metrics(metrics, f"{name}.tasks.{task}", not_finite)
                 for task, metrics in tasks.get(name, {}).items()
@@ -144,27 +185,39 @@ def metric_name(key: str) -> str:
     return key.removesuffix(",none")
 
 
-def _held_out(scores: Sequence[RowScore], model: str, not_finite: list[str]) -> HeldOutSummary:
+def _held_out(
+    scores: Sequence[RowScore],
+    answers: Sequence[AnswerScore],
+    left_out_rows: int,
+    model: str,
+    not_finite: list[str],
+) -> HeldOutSummary:
     scored = [score for score in scores if score.skipped is None]
+    given = [answer for answer in answers if answer.skipped is None]
     loss = ratio([(s.nll, s.tokens) for s in scored])
-    accuracy = ratio([(s.correct, s.tokens) for s in scored])
-    values = _finite(
-        {
-            **_pair("loss", loss),
-            **_pair("perplexity", exponential(loss)),
-            **_pair("token_accuracy", accuracy),
-        },
-        f"{model}.held_out",
-        not_finite,
-    )
+    estimates = {
+        "loss": loss,
+        "perplexity": exponential(loss),
+        "token_accuracy": ratio([(s.correct, s.tokens) for s in scored]),
+        **{name: mean([answer.metrics[name] for answer in given]) for name in ANSWER_METRICS},
+    }
+    pairs = {key: v for name, e in estimates.items() for key, v in _pair(name, e).items()}
+    values: dict[str, Any] = _finite(pairs, f"{model}.held_out", not_finite)
     return HeldOutSummary(
         **values,
         rows=len(scored),
         tokens=sum(score.tokens for score in scored),
         truncated=sum(score.left_out > 0 for score in scored),
         skipped=len(scores) - len(scored),
-        skip_reasons=dict(Counter(s.skipped for s in scores if s.skipped is not None)),
+        skip_reasons=_counted(score.skipped for score in scores),
+        left_out_rows=left_out_rows,
+        generated=len(given),
+        generation_skipped=_counted(answer.skipped for answer in answers),
     )
+
+
+def _counted(reasons: Iterable[str | None]) -> dict[str, int]:
+    return dict(Counter(reason for reason in reasons if reason is not None))
 
 
 def _difference(

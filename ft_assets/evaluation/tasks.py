@@ -12,12 +12,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ft_assets.data.redaction import excerpt
 from ft_assets.evaluation.arguments import normal_gen_kwargs
+from ft_assets.evaluation.preflight import (
+    Missing,
+    MissingDataError,
+    TaskData,
+    hub_problem,
+    members,
+    offline,
+    refusal,
+    task_data,
+)
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,11 +67,21 @@ def build_tasks(plan: EvaluationPlan) -> list[BuiltTask]:
     if not plan.tasks:
         return []
     manager = _manager(plan.tasks, plan.include_path)
+    needed = [data for name in plan.tasks for data in task_data(manager.task_index, name)]
+    problem = hub_problem() if any(data.on_hub for data in needed) else None
     built: list[BuiltTask] = []
-    for name in plan.tasks:
-        task = _build(manager, name, plan)
-        _refuse_twice(task, built)
-        built.append(task)
+    missing: list[Missing] = []
+    with offline(problem is not None):
+        for name in plan.tasks:
+            try:
+                task = _build(manager, name, plan)
+            except MissingDataError as error:
+                missing += error.missing
+            else:
+                _refuse_twice(task, built)
+                built.append(task)
+    if missing:
+        raise UserError(refusal(missing, problem))
     _apply_gen_kwargs(built, plan.gen_kwargs)
     return built
 
@@ -102,25 +122,7 @@ def _missing(index: Index, names: Sequence[str]) -> Iterator[str]:
         if entry is None:
             yield name
         else:
-            yield from _missing(index, _members(entry))
-
-
-def _members(entry: Entry) -> list[str]:
-    """The names that a group or tag refers to; inline definitions are not names."""
-    if entry.kind.name == "TAG":
-        return sorted(entry.tags)
-    listed = (entry.cfg or {}).get("task")
-    return [item for item in listed if isinstance(item, str)] if isinstance(listed, list) else []
-
-
-def _datasets(index: Index, name: str) -> set[str]:
-    """The datasets behind a task, a group or a tag."""
-    entry = index.get(name)
-    if entry is None:
-        return set()
-    found = {data for member in _members(entry) for data in _datasets(index, member)}
-    path = str((entry.cfg or {}).get("dataset_path") or "")
-    return found | {path} if path else found
+            yield from _missing(index, members(entry))
 
 
 def _refuse_broken_files(folder: Path) -> None:
@@ -136,27 +138,44 @@ def _refuse_broken_files(folder: Path) -> None:
 
 
 def _build(manager: TaskManager, name: str, plan: EvaluationPlan) -> BuiltTask:
-    import httpx
-    from datasets.exceptions import DatasetsError
-
-    data = ", ".join(sorted(_datasets(manager.task_index, name))) or "of its own code"
+    data = task_data(manager.task_index, name)
     try:
         loaded = manager.load([name])
-    except (OSError, httpx.HTTPError, DatasetsError) as error:
-        raise UserError(
-            f"task {name!r}: its dataset {data} cannot be loaded ({_brief(error)}): a dataset on "
-            "the hub needs the network or a filled cache (HF_HOME); or define the task over local "
-            "files in include_path"
-        ) from error
+    except _data_errors() as error:
+        raise MissingDataError(_which(manager, name, data, error)) from error
     except (ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
         raise UserError(
-            f"task {name!r} (dataset {data}) cannot be built: {_brief(error)}: correct its "
+            f"task {name!r} ({_named(data)}) cannot be built: {_brief(error)}: correct its "
             "definition or leave it out"
         ) from error
     for leaf, task in loaded["tasks"].items():
         _check(leaf, task)
     counts = [len(task.eval_docs) for task in loaded["tasks"].values()]
     return BuiltTask(name, loaded, sum(min(n, plan.documents or n) for n in counts))
+
+
+def _which(
+    manager: TaskManager, name: str, data: Sequence[TaskData], error: Exception
+) -> list[Missing]:
+    """Which members of a group lack their data; a task that is none is its own member."""
+    missing: list[Missing] = []
+    for leaf in data if len(data) > 1 else ():
+        try:
+            manager.load([leaf.task])
+        except _data_errors() as its_own:
+            missing.append(Missing(leaf, _brief(its_own)))
+    return missing or [Missing(replace(data[0], task=name), _brief(error))]
+
+
+def _data_errors() -> tuple[type[Exception], ...]:
+    import httpx
+    from datasets.exceptions import DatasetsError
+
+    return OSError, httpx.HTTPError, DatasetsError
+
+
+def _named(data: Sequence[TaskData]) -> str:
+    return f"dataset {', '.join(sorted({str(item) for item in data}))}"
 
 
 def _check(name: str, task: Task) -> None:

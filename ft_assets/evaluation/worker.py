@@ -10,16 +10,19 @@ stderr and in ``error.json``. Anything else is a fault of the program, with a tr
 
 from __future__ import annotations
 
-import random
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ft_assets.evaluation.held_out import HeldOutRows, held_out_task, row_scores
-from ft_assets.evaluation.models import CheckedModel, check_model, load, release
+from ft_assets.evaluation.draws import set_examples
+from ft_assets.evaluation.generation_rows import chosen_rows
+from ft_assets.evaluation.held_out import HeldOutRows, read_left_out
+from ft_assets.evaluation.held_out_run import answer_held_out, held_out_samples, score_held_out
+from ft_assets.evaluation.lm_tasks import run_task, seeds_of
+from ft_assets.evaluation.models import CheckedModel, backend_of, check_model, load, release
 from ft_assets.evaluation.noise import (
     keep_local,
     logging_to,
@@ -28,7 +31,8 @@ from ft_assets.evaluation.noise import (
 )
 from ft_assets.evaluation.output import OutputFolder, Progress
 from ft_assets.evaluation.plan import HELD_OUT, EvaluationPlan
-from ft_assets.evaluation.summary import summarise
+from ft_assets.evaluation.summary import EvaluationSummary, summarise
+from ft_assets.evaluation.task_versions import SCORING_VERSION, held_out_version, task_version
 from ft_assets.evaluation.tasks import BuiltTask, build_tasks
 from resources.errors import UserError
 from resources.launcher.child import die_with_parent, open_reporter
@@ -36,12 +40,10 @@ from resources.launcher.child import die_with_parent, open_reporter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lm_eval.tasks.manager import TaskDict
-
-    from ft_assets.evaluation.scores import RowScore
+    from ft_assets.evaluation.scores import AnswerScore, RowScore
     from ft_assets.evaluation.scoring import ChatModel
 
-_BOOTSTRAP = 1000  # draws, for the few metrics whose standard error has no formula
+_LIBRARIES = ("lm-eval", "torch", "transformers", "rouge-score", "sacrebleu")
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,25 @@ class _Job:
     plan: EvaluationPlan
     output: OutputFolder
     rows: HeldOutRows | None
+    questions: list[int]
+    """Numbers of the held-out rows that are answered."""
     tasks: list[BuiltTask]
+    versions: dict[str, str]
+    """Per task with samples."""
+    seeds: dict[str, int]
+    """Per task with samples, how many seeds it runs with."""
+
+    @property
+    def held_out_rows(self) -> int:
+        """Held-out rows that each model is asked."""
+        count = 0 if self.rows is None else len(self.rows)
+        return count if self.plan.documents is None else min(count, self.plan.documents)
 
     @property
     def documents(self) -> int:
         """Documents that each model is asked."""
-        held_out = 0 if self.rows is None else len(self.rows)
-        return min(held_out, self.plan.documents or held_out) + sum(
-            task.documents for task in self.tasks
-        )
+        own = self.held_out_rows + len(self.questions)
+        return own + sum(task.documents for task in self.tasks)
 
 
 @dataclass
@@ -67,8 +79,11 @@ class _ModelResults:
     """What one model scored."""
 
     rows: list[RowScore] | None = None
+    answers: list[AnswerScore] = field(default_factory=list["AnswerScore"])
     tasks: dict[str, Any] = field(default_factory=dict[str, Any])
     higher_is_better: dict[str, Any] = field(default_factory=dict[str, Any])
+    documents: dict[str, int] = field(default_factory=dict[str, int])
+    backends: dict[str, str] = field(default_factory=dict[str, str])
     seconds: float = 0.0
 
 
@@ -99,22 +114,59 @@ def run(plan: EvaluationPlan, output: OutputFolder) -> None:
         UserError: bad input, found before any model was loaded where that is possible.
     """
     _prepare_process(plan)
-    rows = None if plan.held_out is None else HeldOutRows(Path(plan.held_out))
+    rows = _held_out_rows(plan)
     models = [check_model(model, plan, rows) for model in plan.models]
-    job = _Job(plan, output, rows, build_tasks(plan))
+    job = _prepared_job(plan, output, rows)
     results: dict[str, _ModelResults] = {}
     for model in models:
         results[model.name] = _evaluate(model, job)
         release()
+    output.results(_summary(job, results))
+
+
+def _held_out_rows(plan: EvaluationPlan) -> HeldOutRows | None:
+    if plan.held_out is None:
+        return None
+    leave_out = frozenset[str]() if plan.leave_out is None else read_left_out(Path(plan.leave_out))
+    return HeldOutRows(Path(plan.held_out), leave_out)
+
+
+def _prepared_job(plan: EvaluationPlan, output: OutputFolder, rows: HeldOutRows | None) -> _Job:
+    """What is asked, decided once for all models."""
+    tasks = build_tasks(plan)
+    set_examples(tasks, plan.num_fewshot)
+    leaves = {name: task for entry in tasks for name, task in entry.leaves.items()}
+    versions = {name: task_version(task, plan) for name, task in leaves.items()}
+    seeds = {name: len(seeds_of(task, plan)) for name, task in leaves.items()}
+    questions: list[int] = []
+    if rows is not None:
+        questions = chosen_rows(rows, plan.held_out_generations, plan.documents)
+        versions[HELD_OUT] = held_out_version(rows, plan)
+        seeds[HELD_OUT] = 1
+    return _Job(plan, output, rows, questions, tasks, versions, seeds)
+
+
+def _summary(job: _Job, results: dict[str, _ModelResults]) -> EvaluationSummary:
+    first = next(iter(results.values()))
     summary = summarise(
         {name: result.rows for name, result in results.items()},
         {name: result.tasks for name, result in results.items()},
-        partial=plan.documents is not None,
-        higher_is_better=results[models[0].name].higher_is_better,
-        versions={name: version(name) for name in ("lm-eval", "torch", "transformers")},
+        partial=job.plan.documents is not None,
+        answers={name: result.answers for name, result in results.items()},
+        left_out_rows=0 if job.rows is None else job.rows.left_out,
+        higher_is_better=first.higher_is_better,
+        versions={name: version(name) for name in _LIBRARIES},
         seconds={name: round(result.seconds, 3) for name, result in results.items()},
     )
-    output.results(summary)
+    return summary.model_copy(
+        update={
+            "task_versions": job.versions,
+            "model_digests": {model.name: model.digest for model in job.plan.models},
+            "backends": {name: result.backends for name, result in results.items()},
+            "documents": first.documents,
+            "seeds": job.seeds,
+        }
+    )
 
 
 def _prepare_process(plan: EvaluationPlan) -> None:
@@ -134,16 +186,18 @@ def _evaluate(model: CheckedModel, job: _Job) -> _ModelResults:
     progress = Progress(job.output, model.name, job.documents)
     progress.say("loading the model")
     lm = load(model, job.plan, on_scored=lambda count: progress.add(count, HELD_OUT))
+    lm.seed = job.plan.seed
+    lm.task_versions = {HELD_OUT: SCORING_VERSION}
     results = _ModelResults()
     if job.rows is not None:
-        results.rows = _run_held_out(lm, model, job.rows, job)
+        _run_held_out(lm, model.name, job, results, progress)
     for task in job.tasks:
         progress.say(task.name)
-        report = _lm_eval(lm, task.loaded, job.plan, log_samples=job.plan.log_samples)
-        results.tasks.update(report["results"])
-        results.higher_is_better.update(report["higher_is_better"])
-        for name, samples in report.get("samples", {}).items():
-            job.output.samples(model.name, name, samples)
+        scored = run_task(lm, model.name, task, job.plan, job.output)
+        results.tasks.update(scored.metrics)
+        results.higher_is_better.update(scored.higher_is_better)
+        results.documents.update(scored.documents)
+        results.backends.update(scored.backends)
         progress.add(task.documents, task.name)
     results.seconds = time.monotonic() - started
     progress.say("done")
@@ -151,39 +205,21 @@ def _evaluate(model: CheckedModel, job: _Job) -> _ModelResults:
 
 
 def _run_held_out(
-    lm: ChatModel, model: CheckedModel, rows: HeldOutRows, job: _Job
-) -> list[RowScore]:
-    task = held_out_task(rows)
-    _lm_eval(lm, {"tasks": {HELD_OUT: task}}, job.plan, log_samples=False)
-    scores = row_scores(task)
-    if all(score.skipped is not None for score in scores):
-        raise UserError(
-            f"model {model.name}: no row of {rows.path} could be scored ({scores[0].skipped}): "
-            "raise max_length or split the conversations"
-        )
-    if job.plan.log_samples:
-        job.output.samples(model.name, HELD_OUT, map(asdict, scores))
-    return scores
-
-
-def _lm_eval(lm: Any, tasks: TaskDict, plan: EvaluationPlan, *, log_samples: bool) -> Any:
-    """lm-eval's evaluation, seeded anew so that every model meets the same draws.
-
-    Not its ``simple_evaluate``, which starts programs to describe the machine.
-    """
-    import numpy as np
-    import torch
-    from lm_eval.evaluator import evaluate
-
-    random.seed(plan.seed)
-    np.random.seed(plan.seed)
-    torch.manual_seed(plan.seed)
-    for task in tasks["tasks"].values():
-        if task.get_config("num_fewshot") is None:
-            task.set_config("num_fewshot", 0)
-        task.set_fewshot_seed(plan.seed)
-    return evaluate(
-        lm, tasks, limit=plan.documents, log_samples=log_samples, bootstrap_iters=_BOOTSTRAP
+    lm: ChatModel, model: str, job: _Job, results: _ModelResults, progress: Progress
+) -> None:
+    plan, rows = job.plan, job.rows
+    assert rows is not None
+    results.rows = score_held_out(lm, model, rows, plan)
+    if job.questions:
+        progress.say("answering held-out rows")
+        results.answers = answer_held_out(lm, rows, job.questions, plan)
+        progress.add(len(job.questions), "answering held-out rows")
+    results.documents[HELD_OUT] = len(results.rows)
+    results.backends[HELD_OUT] = backend_of(lm, "score_chat", HELD_OUT)
+    job.output.samples(
+        model,
+        HELD_OUT,
+        held_out_samples(rows, results.rows, results.answers, texts=plan.log_samples),
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ft_assets.provenance.builder import BuilderRecord, this_builder
+from ft_assets.provenance.code import CodeRecord, this_code
+
 _PACKAGES = (
     "ft-assets",
     "dagster",
@@ -16,6 +19,8 @@ _PACKAGES = (
     "transformers",
     "training-hub",
     "instructlab-training",
+    "rhai-innovation-mini-trainer",
+    "peft",
     "lm-eval",
 )
 
@@ -29,6 +34,7 @@ class InputRecord(BaseModel):
     digest: str
     data_version: str
     uri: str
+    partition: str | None = None
 
 
 class ProvenanceRecord(BaseModel):
@@ -43,11 +49,17 @@ class ProvenanceRecord(BaseModel):
     code_version: str
     config: dict[str, Any]
     """The effective block of the pipeline file that the asset reads."""
+    config_digest: str = ""
+    """sha256 of ``config``'s canonical JSON."""
+    spec_digest: str = ""
+    """sha256 of the whole effective specification, as ``PipelineSpec.digest``."""
     inputs: list[InputRecord]
     started_at: str
     """UTC, ISO 8601."""
     python: str = Field(default_factory=platform.python_version)
     platform: str = Field(default_factory=platform.platform)
+    builder: BuilderRecord = Field(default_factory=this_builder)
+    code: CodeRecord = Field(default_factory=this_code)
     packages: dict[str, str] = Field(default_factory=lambda: installed(_PACKAGES))
 
 

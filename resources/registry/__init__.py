@@ -1,19 +1,34 @@
-"""Model registries: the port (``port.py``), the rules they share (``rules.py``), the adapters."""
+"""Model registries: the port (``port.py``), the rules they share (``rules.py``), the adapters, and
+which of them a pipeline means (``resource.py``)."""
 
 from resources.registry.embedded import EmbeddedRegistry
 from resources.registry.port import (
+    ChampionChange,
+    KeepsHistory,
     Property,
     RegisteredModel,
     RegisteredVersion,
     Registration,
     Registry,
 )
+from resources.registry.resource import (
+    RegistryHub,
+    RegistrySettings,
+    open_registry,
+    refuse_what_is_lost,
+)
 
 __all__ = [
+    "ChampionChange",
     "EmbeddedRegistry",
+    "KeepsHistory",
     "Property",
     "RegisteredModel",
     "RegisteredVersion",
     "Registration",
     "Registry",
+    "RegistryHub",
+    "RegistrySettings",
+    "open_registry",
+    "refuse_what_is_lost",
 ]

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_SECONDS = 60
 
 # Versions carry the digest too, so that a version whose artifact is missing is still recognised.
 # The partial index makes a second champion impossible, whoever writes.
 _TABLES = """
 CREATE TABLE schema_version (version INTEGER NOT NULL);
-INSERT INTO schema_version (version) VALUES (1);
+INSERT INTO schema_version (version) VALUES (2);
 CREATE TABLE models (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -86,12 +86,43 @@ CREATE TABLE str_properties (
 );
 """
 
+_CHAMPIONS = """
+CREATE TABLE champions (
+    id INTEGER PRIMARY KEY,
+    model_id INTEGER NOT NULL REFERENCES models (id),
+    version_id INTEGER NOT NULL REFERENCES versions (id),
+    act TEXT NOT NULL CHECK (act IN ('registered', 'promoted', 'rolled back')),
+    actor TEXT NOT NULL,
+    why TEXT NOT NULL,
+    created_at TEXT NOT NULL
+);
+"""
 
-def create_database(path: Path) -> None:
+# Version 1 kept no history. What it did keep says this much: every version was champion when it was
+# registered; where the champion is not the newest, someone went back to it.
+_HISTORY_OF_1 = """
+INSERT INTO champions (model_id, version_id, act, actor, why, created_at)
+    SELECT model_id, id, 'registered', author, '', created_at FROM versions ORDER BY id;
+INSERT INTO champions (model_id, version_id, act, actor, why, created_at)
+    SELECT model_id, id, 'rolled back', '', 'not known: the registry kept no history', updated_at
+    FROM versions WHERE stage = 'champion' AND id <> (
+        SELECT max(id) FROM versions AS others WHERE others.model_id = versions.model_id
+    );
+UPDATE schema_version SET version = 2;
+"""
+
+
+def create_database(path: Path, *, shared: bool = False) -> None:
     """Create the file and its tables where they are missing; safe among racing processes.
 
     A lock file beside it serialises creation, because SQLite does not wait for its locks while the
     journal mode changes. The tables come in one transaction: killed in the middle, none is there.
+    A file of an earlier release is brought up to this one's tables in the same manner.
+
+    Args:
+        path: the file.
+        shared: several machines use it. SQLite's write-ahead log is memory that only processes of
+            one machine share, so the older rollback journal takes its place.
 
     Raises:
         UserError: the path is no registry, or one of a newer release.
@@ -103,14 +134,18 @@ def create_database(path: Path) -> None:
         closing(_connect(path)) as database,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _journal_mode(database) != "wal":
-            database.execute("PRAGMA journal_mode = WAL")
-        if _schema_version(database) is None:
-            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+        journal = "delete" if shared else "wal"
+        if _journal_mode(database) != journal:
+            database.execute(f"PRAGMA journal_mode = {journal}")
+        found = _schema_version(database)
+        if found is None:
+            database.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_CHAMPIONS} COMMIT;")
+        elif found == 1:
+            database.executescript(f"BEGIN IMMEDIATE; {_CHAMPIONS} {_HISTORY_OF_1} COMMIT;")
         found = _schema_version(database)
     if found != SCHEMA_VERSION:
         raise UserError(
-            f"registry {path} has schema version {found}, and this release reads version "
+            f"registry {path} has schema version {found}, and this release reads versions up to "
             f"{SCHEMA_VERSION}: use the release that wrote it, or name another file"
         )
 

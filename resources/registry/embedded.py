@@ -1,25 +1,33 @@
 """The embedded registry: Kubeflow's data model in one SQLite file, no server.
 
-For a laptop, a test or one machine: SQLite's write-ahead log needs a local disk, not a network
-file system. Belongs here: what a registration means. Does not belong here: the tables and their
-locks (``database.py``), reading them (``queries.py``) and the rules that all adapters share
-(``rules.py``).
+For a laptop, a test or one machine; on a disk that several machines share it works too where that
+disk keeps locks. Belongs here: what a registration means. Does not belong here: the tables and
+their locks (``database.py``), reading them (``queries.py``), who was champion when
+(``champions.py``) and the rules that all adapters share (``rules.py``).
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster import ConfigurableResource
 
 from resources.errors import UserError
+from resources.registry.champions import (
+    archive_champion,
+    now,
+    put_in_force,
+    read_history,
+    remember,
+)
 from resources.registry.database import create_database, transaction
 from resources.registry.port import (
     AUTO,
+    Act,
+    ChampionChange,
     Property,
     RegisteredModel,
     RegisteredVersion,
@@ -33,7 +41,12 @@ from resources.registry.queries import (
     version_id_of,
     version_ids,
 )
-from resources.registry.rules import check_registration, next_version, version_order
+from resources.registry.rules import (
+    check_registration,
+    next_version,
+    rollback_target,
+    version_order,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,7 +57,10 @@ class EmbeddedRegistry(ConfigurableResource[Any]):
     """A registry in one SQLite file, created on first use. Implements ``port.Registry``."""
 
     path: str
-    """The SQLite file, on a local disk."""
+    """The SQLite file."""
+
+    shared: bool = False
+    """Several machines use the file: SQLite then works without its write-ahead log."""
 
     def register(self, registration: Registration) -> RegisteredVersion:
         """Register a model in one transaction, or give the version that its content has already.
@@ -112,34 +128,68 @@ class EmbeddedRegistry(ConfigurableResource[Any]):
         Raises:
             UserError: the model or the version is unknown; the message lists what there is.
         """
+        return self._change(model, version, act="promoted", by="", why="")
+
+    def history(self, model: str) -> list[ChampionChange]:
+        """All changes of a model's champion, oldest first.
+
+        Raises:
+            UserError: the model is unknown.
+        """
+        with self._database(write=False) as database:
+            return read_history(database, model_id_of(database, model))
+
+    def promote(self, model: str, version: str, *, by: str, why: str) -> RegisteredVersion:
+        """Put a registered version in force and keep who did it and why.
+
+        Raises:
+            UserError: the model or the version is unknown; the message lists what there is.
+        """
+        return self._change(model, version, act="promoted", by=by, why=why)
+
+    def rollback(
+        self, model: str, version: str | None = None, *, by: str, why: str
+    ) -> RegisteredVersion:
+        """Put a former champion in force again: the one before, or ``version``.
+
+        Raises:
+            UserError: there was none before, the version is none of them, or is unknown.
+        """
+        return self._change(model, version, act="rolled back", by=by, why=why)
+
+    def _change(
+        self, model: str, version: str | None, *, act: Act, by: str, why: str
+    ) -> RegisteredVersion:
+        """Another champion, in one transaction; nothing where it is in force already."""
         with self._database(write=True) as database:
+            model_id = model_id_of(database, model)
+            if version is not None:
+                version_id_of(database, model, version)  # an unknown one is refused as such
+            if act == "rolled back":
+                version = rollback_target(model, read_history(database, model_id), version)
+            assert version is not None
             version_id = version_id_of(database, model, version)
             if read_version(database, version_id).stage != "champion":
-                _archive_champion(database, model_id_of(database, model))
-                database.execute(
-                    "UPDATE versions SET stage = 'champion', state = 'LIVE', updated_at = ? "
-                    "WHERE id = ?",
-                    (_now(), version_id),
-                )
+                put_in_force(database, model_id, version_id, act=act, by=by, why=why)
             return read_version(database, version_id)
 
     @contextmanager
     def _database(self, *, write: bool) -> Generator[sqlite3.Connection]:
         path = Path(self.path).expanduser()
-        create_database(path)
+        create_database(path, shared=self.shared)
         with transaction(path, write=write) as database:
             yield database
 
 
 def _find_or_create_model(database: sqlite3.Connection, registration: Registration) -> int:
     """The model's id. An owner that is given now replaces the one that was given before."""
-    now = _now()
+    at = now()
     database.execute(
         "INSERT INTO models (name, owner, state, created_at, updated_at) "
         "VALUES (?, ?, 'LIVE', ?, ?) ON CONFLICT (name) DO UPDATE "
         "SET owner = excluded.owner, updated_at = excluded.updated_at "
         "WHERE excluded.owner IS NOT NULL AND excluded.owner IS NOT models.owner",
-        (registration.model, registration.owner, now, now),
+        (registration.model, registration.owner, at, at),
     )
     return model_id_of(database, registration.model)
 
@@ -176,8 +226,8 @@ def _insert_champion(
     database: sqlite3.Connection, model_id: int, version: str, registration: Registration
 ) -> int:
     """Archive the former champion and insert the new one, with its artifact and properties."""
-    _archive_champion(database, model_id)
-    now = _now()
+    archive_champion(database, model_id)
+    at = now()
     cursor = database.execute(
         "INSERT INTO versions (model_id, name, digest, state, stage, author, description, "
         "created_at, updated_at) VALUES (?, ?, ?, 'LIVE', 'champion', ?, ?, ?, ?)",
@@ -187,22 +237,16 @@ def _insert_champion(
             registration.digest,
             registration.author,
             registration.description,
-            now,
-            now,
+            at,
+            at,
         ),
     )
-    assert cursor.lastrowid is not None
-    _insert_artifact(database, cursor.lastrowid, registration)
-    _insert_properties(database, cursor.lastrowid, registration.properties)
-    return cursor.lastrowid
-
-
-def _archive_champion(database: sqlite3.Connection, model_id: int) -> None:
-    database.execute(
-        "UPDATE versions SET stage = 'archived', state = 'ARCHIVED', updated_at = ? "
-        "WHERE model_id = ? AND stage = 'champion'",
-        (_now(), model_id),
-    )
+    version_id = cursor.lastrowid
+    assert version_id is not None
+    _insert_artifact(database, version_id, registration)
+    _insert_properties(database, version_id, registration.properties)
+    remember(database, model_id, version_id, act="registered", by=registration.author, why="")
+    return version_id
 
 
 def _repair(database: sqlite3.Connection, version_id: int, registration: Registration) -> None:
@@ -214,7 +258,7 @@ def _repair(database: sqlite3.Connection, version_id: int, registration: Registr
         _insert_artifact(database, version_id, registration)
     _insert_properties(database, version_id, missing)
     if missing or without_artifact:
-        database.execute("UPDATE versions SET updated_at = ? WHERE id = ?", (_now(), version_id))
+        database.execute("UPDATE versions SET updated_at = ? WHERE id = ?", (now(), version_id))
 
 
 def _insert_artifact(
@@ -229,7 +273,7 @@ def _insert_artifact(
             registration.digest,
             registration.format_name,
             registration.format_version,
-            _now(),
+            now(),
         ),
     )
 
@@ -243,7 +287,3 @@ def _insert_properties(
             f"INSERT INTO {kind.__name__}_properties (version_id, name, value) VALUES (?, ?, ?)",  # noqa: S608
             (version_id, name, kind(value)),
         )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

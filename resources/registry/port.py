@@ -7,7 +7,7 @@ adapter per file) and the rules that all adapters share (``rules.py``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,9 @@ Property = bool | int | float | str
 
 State = Literal["LIVE", "ARCHIVED"]
 Stage = Literal["champion", "archived"]
+
+Act = Literal["registered", "promoted", "rolled back"]
+"""How a version became champion."""
 
 AUTO = "auto"
 """The version that stands for: the next patch for new content, the version it has otherwise."""
@@ -92,6 +95,20 @@ class RegisteredModel:
     """The version in force."""
 
 
+@dataclass(frozen=True)
+class ChampionChange:
+    """One change of a model's champion."""
+
+    version: str
+    """The version that came into force."""
+    act: Act
+    by: str
+    """Who did it; empty where nobody said."""
+    why: str
+    at: str
+    """UTC, ISO 8601."""
+
+
 class Registry(Protocol):
     """A model registry. Every method raises UserError for names or values it refuses."""
 
@@ -124,4 +141,27 @@ class Registry(Protocol):
 
     def set_champion(self, model: str, version: str) -> RegisteredVersion:
         """Put a registered version in force (a rollback, say) and archive the former champion."""
+        ...
+
+
+@runtime_checkable
+class KeepsHistory(Protocol):
+    """A registry that remembers its champions, so that it can go back to the one before."""
+
+    def history(self, model: str) -> list[ChampionChange]:
+        """All changes of a model's champion, oldest first; UserError when it is unknown."""
+        ...
+
+    def promote(self, model: str, version: str, *, by: str, why: str) -> RegisteredVersion:
+        """Put a registered version in force and keep who did it and why."""
+        ...
+
+    def rollback(
+        self, model: str, version: str | None = None, *, by: str, why: str
+    ) -> RegisteredVersion:
+        """Put a former champion in force again: the one before, or ``version``.
+
+        Raises:
+            UserError: there was none before, the version was never champion, or is unknown.
+        """
         ...

@@ -1,7 +1,7 @@
 """The rules of registration that every registry adapter shares.
 
-Belongs here: which names, versions and properties are accepted, and which version comes next. Does
-not belong here: reading or writing a registry.
+Belongs here: which names, versions and properties are accepted, which version comes next, and which
+champion was the one before. Does not belong here: reading or writing a registry.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
-from resources.registry.port import AUTO, Property, Registration
+from resources.registry.port import AUTO, ChampionChange, Property, Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,249}")
 _NUMBER = r"(0|[1-9][0-9]{0,8})"
@@ -90,6 +90,44 @@ def next_version(existing: Iterable[str], base_version: str) -> str:
 def version_order(version: str) -> Semver:
     """A sort key: strict versions by their numbers, all others before them."""
     return parse_version(version) if _SEMVER.fullmatch(version) else _NO_SEMVER
+
+
+def champions_in_order(history: Sequence[ChampionChange]) -> list[str]:
+    """The champions that a rollback goes through, the one in force last.
+
+    A version that was rolled back is no longer among them: it was taken out of force because it
+    was bad, so that the next rollback goes further back and not to it.
+    """
+    order: list[str] = []
+    for change in history:
+        if change.act == "rolled back" and change.version in order:
+            del order[order.index(change.version) + 1 :]
+            continue
+        if change.version in order:
+            order.remove(change.version)
+        order.append(change.version)
+    return order
+
+
+def rollback_target(model: str, history: Sequence[ChampionChange], version: str | None) -> str:
+    """The version that a rollback puts in force: the champion before, or ``version``.
+
+    Raises:
+        UserError: there was no champion before the one in force, or ``version`` was none.
+    """
+    *former, in_force = champions_in_order(history) or [""]
+    if version is None and not former:
+        why = f"{in_force} is the first one" if in_force else "it has none"
+        raise UserError(f"model {model}: there is no champion to go back to: {why}")
+    if version == in_force:
+        raise UserError(f"model {model}: version {version} is in force already")
+    if version is not None and version not in former:
+        raise UserError(
+            f"model {model}: version {version} is no champion to go back to, because it was rolled "
+            f"back itself (there are {', '.join(reversed(former)) or 'none'}): to put it in force "
+            "all the same use ft registry promote"
+        )
+    return version or former[-1]
 
 
 def unknown(what: str, known: list[str]) -> UserError:

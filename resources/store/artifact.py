@@ -71,6 +71,8 @@ class Draft:
     """Goes into the manifest; may be extended until the block ends."""
     data_version: str | None = None
     """Dagster's data version, when it is not to be the digest of the files."""
+    attest: Callable[[Manifest], dict[str, JsonValue]] | None = None
+    """Makes the attestation, when the block has ended, of the manifest that is published."""
     artifact: Artifact | None = None
     """What was published; set when the block has ended."""
     _taken: list[tuple[Path, Path]] = field(default_factory=list[tuple[Path, Path]], repr=False)

@@ -9,11 +9,27 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from resources.store.artifact import Artifact, Draft
-from resources.store.manifest import Manifest, broken_files, describe_files
-from resources.store.names import FILES, POINTER, artifact_folder, describe, version_folder
+from resources.store.manifest import (
+    Manifest,
+    broken_files,
+    describe_files,
+    sha256_of,
+    walk_files,
+)
+from resources.store.names import (
+    FILES,
+    MANIFEST,
+    POINTER,
+    VERSIONS,
+    artifact_folder,
+    describe,
+    place_below,
+    version_folder,
+)
 from resources.store.pointer import decode_pointer, encode_pointer
 from resources.store.staging import staging_folder
 from resources.store.versions import (
@@ -27,7 +43,6 @@ from resources.store.versions import (
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
-    from pathlib import Path
 
     from pydantic import JsonValue
 
@@ -78,6 +93,7 @@ class LocalStore:
                     partition=partition,
                     data_version=draft.data_version,
                     metadata=draft.metadata,
+                    attest=draft.attest,
                 )
                 complete_version(staged, manifest)
                 # Everything that needs space comes before the two renames that publish.
@@ -96,6 +112,43 @@ class LocalStore:
     def verify(self, artifact: Artifact) -> list[str]:
         """Names of the files that are missing or whose bytes are not what was published."""
         return broken_files(artifact.path, artifact.manifest)
+
+    def versions(self, key: Sequence[str], partition: str | None) -> list[str]:
+        """The digests of all versions that are kept, in no particular order."""
+        folder = self.root / artifact_folder(key, partition) / VERSIONS
+        return [version.name for version in folder.iterdir()] if folder.is_dir() else []
+
+    def place_of(self, uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
+        """Key, partition and digest of the artifact at, or around, a path; None outside."""
+        path = Path(uri.removeprefix("file://"))
+        if not path.is_relative_to(self.root):
+            return None
+        return place_below(PurePosixPath(path.relative_to(self.root)))
+
+    def manifest_place(self, key: Sequence[str], partition: str | None, digest: str) -> str:
+        """Where the manifest of a version is kept."""
+        return str(self.root / version_folder(key, partition, digest) / MANIFEST)
+
+    def read_manifest(self, key: Sequence[str], partition: str | None, digest: str) -> bytes | None:
+        """The manifest's bytes as they are, damaged or not; None when there is none."""
+        path = Path(self.manifest_place(key, partition, digest))
+        return path.read_bytes() if path.is_file() else None
+
+    def sha256(self, manifest: Manifest, name: str) -> str | None:
+        """The sha256 of a file as it is now; None when it is missing."""
+        path = self._files(manifest) / name
+        return sha256_of(path) if path.is_file() else None
+
+    def unknown_files(self, manifest: Manifest) -> list[str]:
+        """Names of the files that are there and that the manifest does not name."""
+        folder = self._files(manifest)
+        named = {file.path for file in manifest.files}
+        found = walk_files(folder) if folder.is_dir() else ()
+        return sorted(name for name in found if name not in named)
+
+    def _files(self, manifest: Manifest) -> Path:
+        version = version_folder(manifest.key, manifest.partition, manifest.digest)
+        return self.root / version / FILES
 
     def _artifact(self, folder: Path, manifest: Manifest) -> Artifact:
         files = folder / FILES

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic_core import to_json
 
 from resources.errors import UserError
 from resources.store.names import check_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 class ManifestFile(BaseModel):
@@ -49,6 +50,9 @@ class Manifest(BaseModel):
     files: tuple[ManifestFile, ...]
     """Sorted by path."""
     metadata: dict[str, JsonValue]
+    attestation: dict[str, JsonValue] | None = None
+    """What the producer states about this manifest, perhaps signed. It lies in the manifest so that
+    one act publishes both; no digest covers it."""
 
     @property
     def size(self) -> int:
@@ -63,8 +67,11 @@ def describe_files(
     partition: str | None,
     data_version: str | None,
     metadata: Mapping[str, JsonValue],
+    attest: Callable[[Manifest], dict[str, JsonValue]] | None = None,
 ) -> Manifest:
     """Hash every file below ``folder`` and write down what the artifact is.
+
+    ``attest`` is given the manifest as it is going to be, and gives its attestation.
 
     Raises:
         UserError: there is no file, something is not a plain file, or a metadata value is NaN.
@@ -73,7 +80,7 @@ def describe_files(
     if not files:
         raise UserError(f"artifact {'/'.join(key)} is empty: no file was written for it")
     digest = digest_of(files)
-    return Manifest(
+    manifest = Manifest(
         key=tuple(key),
         partition=partition,
         digest=digest,
@@ -82,6 +89,20 @@ def describe_files(
         files=files,
         metadata=dict(metadata),
     )
+    if attest is None:
+        return manifest
+    require_finite(manifest)  # what is stated has to be what is written
+    return manifest.model_copy(update={"attestation": attest(manifest)})
+
+
+def attested_part(manifest: Mapping[str, JsonValue]) -> bytes:
+    """The bytes that an attestation speaks of: the manifest's JSON without the attestation."""
+    return encode_json({name: v for name, v in manifest.items() if name != "attestation"})
+
+
+def encode_json(manifest: Mapping[str, JsonValue]) -> bytes:
+    """A manifest's JSON, as ``encode_manifest`` writes it: the same bytes for the same content."""
+    return to_json(manifest, indent=1)
 
 
 def digest_of(files: Iterable[ManifestFile]) -> str:
@@ -140,13 +161,22 @@ def encode_manifest(manifest: Manifest) -> bytes:
     Raises:
         UserError: a metadata value is NaN or infinite, which JSON does not have.
     """
+    require_finite(manifest)
+    return manifest.model_dump_json(indent=1).encode()
+
+
+def require_finite(manifest: Manifest) -> None:
+    """Refuse metadata that JSON cannot hold.
+
+    Raises:
+        UserError: a value is NaN or infinite.
+    """
     for name, value in manifest.metadata.items():
         if _has_nonfinite(value):
             raise UserError(
                 f"artifact {'/'.join(manifest.key)}: metadata {name!r} holds NaN or infinity, "
                 "which a manifest cannot keep"
             )
-    return manifest.model_dump_json(indent=1).encode()
 
 
 def decode_manifest(content: bytes, where: str) -> Manifest:

@@ -54,6 +54,18 @@ def version_folder(key: Sequence[str], partition: str | None, digest: str) -> Pu
     return artifact_folder(key, partition) / VERSIONS / digest
 
 
+def place_below(path: PurePosixPath) -> tuple[tuple[str, ...], str | None, str] | None:
+    """Key, partition and digest of the version that a path relative to the store lies in.
+
+    The path is that of the version's folder, or of anything in it; None for any other.
+    """
+    for at in range(2, len(path.parts) - 1):
+        *key, partition = path.parts[:at]
+        if path.parts[at] == VERSIONS and _DIGEST.fullmatch(path.parts[at + 1]) and key:
+            return tuple(key), None if partition == _NO_PARTITION else partition, path.parts[at + 1]
+    return None
+
+
 def check_file_name(name: str) -> str:
     """``name`` when it is a relative path that stays inside its folder; ValueError otherwise."""
     path = PurePosixPath(name)

@@ -116,6 +116,18 @@ class Bucket:
                 digest.update(block)
         return digest.hexdigest()
 
+    def folders(self, key: str) -> list[str]:
+        """The names of what lies directly below ``key`` and holds objects itself."""
+        with self._explained(key):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=f"{key}/", Delimiter="/"
+            )
+            return [
+                str(entry["Prefix"]).rstrip("/").rpartition("/")[2]
+                for page in pages
+                for entry in page.get("CommonPrefixes", [])
+            ]
+
     @cached_property
     def _client(self) -> Any:
         from boto3.session import Session

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from resources.store.artifact import Artifact, Draft
+    from resources.store.manifest import Manifest
 
 _S3_ROOT = re.compile(r"s3://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{1,62})(/(?P<prefix>[^?#]*))?")
 
@@ -54,6 +55,30 @@ class Store(Protocol):
 
     def verify(self, artifact: Artifact) -> list[str]:
         """Names of the files that are not what was published."""
+        ...
+
+    def versions(self, key: Sequence[str], partition: str | None) -> list[str]:
+        """The digests of all versions that are kept."""
+        ...
+
+    def place_of(self, uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
+        """Key, partition and digest of the artifact at, or around, a URI; None outside."""
+        ...
+
+    def manifest_place(self, key: Sequence[str], partition: str | None, digest: str) -> str:
+        """Where the manifest of a version is kept."""
+        ...
+
+    def read_manifest(self, key: Sequence[str], partition: str | None, digest: str) -> bytes | None:
+        """The manifest's bytes as they are; None when there is none."""
+        ...
+
+    def sha256(self, manifest: Manifest, name: str) -> str | None:
+        """The sha256 of a file as it is now; None when it is missing."""
+        ...
+
+    def unknown_files(self, manifest: Manifest) -> list[str]:
+        """Names of the files that are there and that the manifest does not name."""
         ...
 
 
@@ -132,6 +157,11 @@ class ArtifactStore(ConfigurableResource[Any]):
         Materializing the asset again with the same result repairs them.
         """
         return self._store.verify(artifact)
+
+    @property
+    def backend(self) -> Store:
+        """The place itself, for who looks at more than an asset does: at versions and bytes."""
+        return self._store
 
     @property
     def _store(self) -> Store:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import contextmanager
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
@@ -28,8 +29,10 @@ from resources.store.names import (
     FILES,
     MANIFEST,
     POINTER,
+    VERSIONS,
     artifact_folder,
     describe,
+    place_below,
     version_folder,
 )
 from resources.store.objects import Bucket
@@ -39,7 +42,7 @@ from resources.store.versions import complete_version, install_version, make_fol
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
-    from pathlib import Path, PurePosixPath
+    from pathlib import Path
 
     from pydantic import JsonValue
 
@@ -96,6 +99,7 @@ class S3Store:
                     partition=partition,
                     data_version=draft.data_version,
                     metadata=draft.metadata,
+                    attest=draft.attest,
                 )
                 complete_version(staged, manifest)
                 make_folders(self._cached(manifest).parent, self.cache)
@@ -126,6 +130,33 @@ class S3Store:
             names = broken_files(cached, artifact.manifest)
             broken.extend(str(cached / name) for name in names)
         return broken
+
+    def versions(self, key: Sequence[str], partition: str | None) -> list[str]:
+        """The digests of all versions that are kept, in no particular order."""
+        return self._bucket.folders(self._object(artifact_folder(key, partition) / VERSIONS))
+
+    def place_of(self, uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
+        """Key, partition and digest of the artifact at, or around, a URI; None outside."""
+        uri = uri.partition("?")[0]  # where a service is named in the query
+        if not uri.startswith(f"{self.where}/"):
+            return None
+        return place_below(PurePosixPath(uri.removeprefix(f"{self.where}/")))
+
+    def manifest_place(self, key: Sequence[str], partition: str | None, digest: str) -> str:
+        """Where the manifest of a version is kept."""
+        return self._uri(self._object(version_folder(key, partition, digest) / MANIFEST))
+
+    def read_manifest(self, key: Sequence[str], partition: str | None, digest: str) -> bytes | None:
+        """The manifest's bytes as they are, damaged or not; None when there is none."""
+        return self._bucket.read(self._object(version_folder(key, partition, digest) / MANIFEST))
+
+    def sha256(self, manifest: Manifest, name: str) -> str | None:
+        """The sha256 of an object as it is now, streamed; None when it is missing."""
+        return self._bucket.sha256(self._object(self._files(manifest) / name))
+
+    def unknown_files(self, manifest: Manifest) -> list[str]:  # noqa: ARG002
+        """None: a reader takes from a bucket what the manifest names, and nothing else."""
+        return []
 
     def _upload(self, folder: Path, manifest: Manifest) -> None:
         """Upload the files that are not there yet."""

@@ -8,6 +8,7 @@ from resources.registry import EmbeddedRegistry
 from tests.support.tiny_pipeline import NAME
 
 LAST_TWO = "eval_report,registered_version"
+PARTIAL = {"complete": False, "beats_base": False, "beats_champion": True, "no_forgetting": True}
 
 
 def _versions(pipeline):
@@ -33,7 +34,7 @@ def test_a_partial_evaluation_is_kept_and_registers_nothing(trained_once, ft):
     )
 
     assert run.exit_code == 1
-    assert run.json["checks"] == {"beats_base": False}
+    assert run.json["checks"] == PARTIAL
     assert "the evaluation is partial (evaluation.limit)" in run.json["error"]
     assert run.json["made"] == ["eval_report"]
     report = trained_once.artifact("eval_report").manifest.metadata
@@ -51,7 +52,7 @@ def test_a_partial_evaluation_is_kept_and_registers_nothing(trained_once, ft):
     again = ft(trained_once, "run", NAME, "--json", "--select", "eval_report,registered_version",
                "--set", "evaluation.limit=2")  # fmt: skip
     assert again.json["up_to_date"] == ["eval_report"]
-    assert again.json["checks"] == {"beats_base": False}, "a reused report decides the same"
+    assert again.json["checks"] == PARTIAL, "a reused report decides the same"
 
 
 @pytest.mark.slow
@@ -64,9 +65,15 @@ def test_a_model_that_became_worse_is_kept_and_registers_nothing(trained_once, f
 
     assert run.exit_code == 1
     assert run.json["tuned_loss"] > run.json["base_loss"]
-    assert run.json["checks"] == {"healthy_training": True, "beats_base": False}
-    assert run.json["error"].startswith("check beats_base: held-out loss ")
-    assert run.json["error"].endswith("not better")
+    assert run.json["checks"] == {
+        "healthy_training": True,
+        "complete": True,
+        "beats_base": False,
+        "beats_champion": False,
+        "no_forgetting": True,
+    }
+    assert "check beats_base: held_out/loss is worse than the base model's: " in run.json["error"]
+    assert "check beats_champion: held_out/loss is worse than the champion's" in run.json["error"]
     assert "Traceback" not in run.stdout + run.stderr
     assert not _materialized(trained_once, "registered_version", run.json["run_id"])
     assert _versions(trained_once) == ["1.0.0"]
@@ -74,7 +81,7 @@ def test_a_model_that_became_worse_is_kept_and_registers_nothing(trained_once, f
     alone = ft(trained_once, "run", NAME, "--json", "--select", "registered_version")
 
     assert alone.exit_code == 1
-    assert alone.json["error"].startswith("not registered: held-out loss ")
+    assert alone.json["error"].startswith("not registered: held_out/loss is worse")
     assert _versions(trained_once) == ["1.0.0"]
 
 

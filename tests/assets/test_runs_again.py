@@ -18,6 +18,7 @@ from tests.support.tiny_pipeline import NAME
 ASSETS = [
     "raw_dataset",
     "split_dataset",
+    "baseline_report",
     "token_report",
     "finetuned_model",
     "eval_report",
@@ -100,7 +101,12 @@ def test_changed_data_makes_what_was_made_from_it_stale(trained_once, ft):
     assert _stale(trained_once) == {"split_dataset"}
 
     assert ft(trained_once, *select, "split_dataset").json["made"] == ["split_dataset"]
-    assert _stale(trained_once) == {"token_report", "finetuned_model", "eval_report"}
+    assert _stale(trained_once) == {
+        "baseline_report",
+        "token_report",
+        "finetuned_model",
+        "eval_report",
+    }
 
 
 def test_data_put_back_is_the_old_data_version_and_trains_nothing(trained_once, ft):

@@ -1,7 +1,8 @@
-"""One run of all five assets: what is made, what Dagster is told, and how it hangs together."""
+"""One run of all assets: what is made, what Dagster is told, and how it hangs together."""
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.support.tiny_pipeline import ROWS
 ASSETS = (
     "raw_dataset",
     "split_dataset",
+    "baseline_report",
     "token_report",
     "finetuned_model",
     "eval_report",
@@ -26,6 +28,7 @@ ASSETS = (
 UPSTREAM = {
     "raw_dataset": [],
     "split_dataset": ["raw_dataset"],
+    "baseline_report": ["split_dataset"],
     "token_report": ["split_dataset"],
     "finetuned_model": ["split_dataset"],  # the token report stands before it and is not read
     "eval_report": ["split_dataset", "finetuned_model"],
@@ -71,7 +74,10 @@ def test_the_result_on_stdout_is_one_json_object_about_all_of_it(trained):
         "trained_tokens": True,
         "like_the_drop_before": True,
         "healthy_training": True,
+        "complete": True,
         "beats_base": True,
+        "beats_champion": True,
+        "no_forgetting": True,
     }
     (warning,) = result["warnings"]
     assert warning.startswith("check enough_rows: ")
@@ -169,25 +175,59 @@ def test_the_loss_is_drawn_inline_on_the_assets_page(events):
 
 def test_the_results_table_has_the_base_model_beside_the_tuned_one(events, trained):
     rows = [record.data for record in events["eval_report"].metadata["results"].value.records]
-    loss = next(row for row in rows if row["metric"] == "loss per token (nats)")
+    loss = next(row for row in rows if row["metric"] == "loss")
     assert loss["base"] == pytest.approx(trained.result["base_loss"], abs=1e-4)
-    assert loss["tuned"] == pytest.approx(trained.result["tuned_loss"], abs=1e-4)
-    assert loss["difference"] == pytest.approx(loss["tuned"] - loss["base"], abs=1e-4)
+    assert loss["candidate"] == pytest.approx(trained.result["tuned_loss"], abs=1e-4)
+    assert loss["difference"] == pytest.approx(loss["candidate"] - loss["base"], abs=1e-4)
+    low, _, high = loss["interval"].partition(" to ")
+    assert float(low) < loss["difference"] < float(high)
+    assert loss["verdict"] == "passed: better"
+    assert "champion" not in loss, "the first version of a model is judged against the base alone"
 
 
-def test_the_blocking_check_passed_and_says_why(trained, instance):
-    (evaluation,) = [
-        entry.dagster_event.asset_check_evaluation_data
+def test_the_differences_are_drawn_inline_and_in_full_beside_the_report(events, trained):
+    small = events["eval_report"].metadata["differences"].value
+    assert small.startswith("![differences](data:image/svg+xml;base64,")
+    assert len(small) < 1000
+    chart = trained.pipeline.artifact("eval_report").file("differences.svg")
+    assert ElementTree.parse(chart).getroot().tag.endswith("svg")
+
+
+def test_the_report_is_one_html_file_with_the_verdict_and_samples_side_by_side(trained):
+    document = trained.pipeline.artifact("eval_report").file("report.html").read_text()
+    assert trained.result["verdict"][1:] in html.unescape(document)
+    assert document.count("<details") == trained.result["eval_rows"]
+    assert "<script" not in document
+
+
+def test_the_base_model_is_evaluated_once_for_the_baseline_and_the_report(trained):
+    summaries = [
+        trained.pipeline.artifact(asset).manifest.metadata["summary"]["models"]["base"]
+        for asset in ("baseline_report", "eval_report")
+    ]
+    assert summaries[0] == summaries[1]
+    samples = [
+        trained.pipeline.artifact(asset).file("samples/base/held_out.jsonl").read_bytes()
+        for asset in ("baseline_report", "eval_report")
+    ]
+    assert samples[0] == samples[1]
+
+
+def test_the_blocking_checks_passed_and_say_why(trained, instance):
+    evaluations = {
+        found.check_name: found
         for entry in instance.all_logs(trained.result["run_id"])
         if entry.dagster_event is not None
         and entry.dagster_event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
         and entry.step_key == "tiny__eval_report"
-    ]
-    assert evaluation.check_name == "beats_base"
-    assert evaluation.asset_key == dg.AssetKey(["tiny", "eval_report"])
-    assert evaluation.passed
-    assert evaluation.blocking
-    assert "held-out loss" in evaluation.description
+        for found in [entry.dagster_event.asset_check_evaluation_data]
+    }
+    assert set(evaluations) == {"complete", "beats_base", "beats_champion", "no_forgetting"}
+    for evaluation in evaluations.values():
+        assert evaluation.asset_key == dg.AssetKey(["tiny", "eval_report"])
+        assert evaluation.passed
+        assert evaluation.blocking
+    assert "held_out/loss is better" in evaluations["beats_base"].description
 
 
 def test_the_training_reports_into_the_event_log(trained, instance):

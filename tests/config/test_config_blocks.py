@@ -72,6 +72,7 @@ SFT_SEED: dict[str, tuple[str, Any]] = {
     "phase_04_registry_man_author": ("registry.author", "me"),
     "phase_04_registry_man_name": ("registry.name", "my-model"),
     "phase_04_registry_man_version": ("registry.version", "2.0.0"),
+    "phase_04_registry_opt_port": ("registry.port", 8080),
     "phase_04_registry_opt_description": ("registry.description", "what it is"),
     "phase_04_registry_opt_format_name": ("registry.format_name", "pytorch"),
     "phase_04_registry_opt_format_version": ("registry.format_version", "2.0"),
@@ -144,7 +145,6 @@ SEEDS = {**SFT_SEED, **OSFT_SEED, **COMPONENT_SEED}
 # Those that have no place here, with a word of the reason that the user gets.
 SFT_SEED_NOT_TAKEN = {
     "phase_01_dataset_opt_hf_token": ("dataset", "environment variable HF_TOKEN"),
-    "phase_04_registry_opt_port": ("registry", "listens on no port"),
 }
 
 
@@ -161,6 +161,8 @@ def test_every_parameter_of_the_seeds_sets_the_one_parameter_that_it_means(seed)
     given = {seed: value}
     if name == "dataset" and parameter != "uri":
         given["uri"] = DATASET["uri"]
+    if path == "registry.port":
+        given["address"] = "http://registry"
     block = BLOCKS[name].model_validate(given)
     assert getattr(block, parameter) == value
     default = BLOCKS[name].model_fields[parameter].get_default()
@@ -276,7 +278,21 @@ REFUSED_VALUES = [
     ("evaluation", "limit", 0, "-1 for all"),
     ("evaluation", "limit", -2, "greater than or equal to -1"),
     ("evaluation", "verbosity", "LOUD", "'DEBUG'"),
-    ("registry", "address", "http://registry", "Input should be ''"),
+    ("registry", "address", "registry.example.org", "write https://HOST, or http://HOST"),
+    ("registry", "address", "ftp://registry", "write https://HOST, or http://HOST"),
+    ("registry", "address", "https://", "write https://HOST, or http://HOST"),
+    ("registry", "address", "https://registry:8443", "the port is a parameter of its own"),
+    ("registry", "address", "https://registry#api", "without ? and #"),
+    ("registry", "address", "mlflow://host", "MLflow adapter is not built yet"),
+    ("registry", "address", "mlflow+https://host", "MLflow adapter is not built yet"),
+    ("registry", "port", 0, "greater than or equal to 1"),
+    ("registry", "port", 65_536, "less than or equal to 65535"),
+    ("registry", "timeout", 0, "greater than 0"),
+    ("registry", "timeout", float("nan"), "less than or equal to 3600"),
+    ("registry", "retries", -1, "greater than or equal to 0"),
+    ("registry", "token_env", "MY TOKEN", "match pattern"),
+    ("registry", "token_file", "token", "match pattern"),
+    ("registry", "custom_ca", "ca.pem", "match pattern"),
     ("registry", "name", " ", "match pattern"),
     ("registry", "version", "1.0", "auto or three numbers"),
     ("registry", "version", "01.0.0", "auto or three numbers"),
@@ -410,7 +426,11 @@ def test_the_schedulers_and_their_arguments_are_those_of_transformers():
 
 
 def test_a_pipeline_that_would_measure_nothing_is_refused():
-    values = {"name": "x", "dataset": {**DATASET, "split": 1.0}}
+    values = {
+        "name": "x",
+        "dataset": {**DATASET, "split": 1.0},
+        "promotion": {"primary": "arc_easy/acc"},
+    }
     PipelineSpec.model_validate(values)
     with pytest.raises(ValidationError, match="nothing would be measured"):
         PipelineSpec.model_validate({**values, "evaluation": {"tasks": []}})

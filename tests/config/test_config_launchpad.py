@@ -7,9 +7,13 @@ from ft_assets.config import PipelineSpec, find_pipelines
 from ft_assets.config.launchpad import (
     BLOCK_OF_ASSET,
     FORCEABLE,
+    GROUP_OF_ASSET,
+    config_of,
     effective_spec,
     op_name,
+    place_of,
     run_config_class,
+    shown_blocks,
 )
 from resources.errors import UserError
 
@@ -37,13 +41,21 @@ def changed(asset: str, **config):
 @pytest.mark.parametrize("spec", [SPEC, *(found.spec for found in find_pipelines())])
 def test_the_defaults_are_the_files_values(spec, asset):
     block_name, shown = BLOCK_OF_ASSET[asset]
-    block = getattr(spec, block_name)
     config_class = run_config_class(spec, asset)
     config = config_class()
-    for name in shown.model_fields:
-        assert getattr(config, name) == getattr(block, name), name
+    _assert_shows(config, getattr(spec, block_name), shown)
     names = set(shown.model_fields) | ({"force"} if asset in FORCEABLE else set())
+    if asset in GROUP_OF_ASSET:
+        group, group_class = GROUP_OF_ASSET[asset]
+        _assert_shows(getattr(config, group), getattr(spec, group), group_class)
+        names.add(group)
     assert set(config_class.to_fields_dict()) == names
+
+
+def _assert_shows(config, block, block_class):
+    values = block.model_dump()
+    for name in block_class.model_fields:
+        assert getattr(config, name) == values[name], name
 
 
 @pytest.mark.parametrize("asset", BLOCK_OF_ASSET)
@@ -61,20 +73,47 @@ def test_a_run_from_the_launchpad_needs_no_config(asset):
 
     assert job.execute_in_process().success
     (config,) = received
-    block = getattr(SPEC, BLOCK_OF_ASSET[asset][0])
-    for name in BLOCK_OF_ASSET[asset][1].model_fields:
-        assert getattr(config, name) == getattr(block, name), name
+    block_name, shown = BLOCK_OF_ASSET[asset]
+    _assert_shows(config, getattr(SPEC, block_name), shown)
 
 
 def test_every_parameter_of_the_blocks_can_be_changed_for_one_run():
-    for block_name in ("dataset", "training", "evaluation", "registry"):
-        shown = {
-            name
-            for block, cls in BLOCK_OF_ASSET.values()
-            if block == block_name
-            for name in cls.model_fields
-        }
+    for block_name in ("dataset", "training", "evaluation", "promotion", "registry"):
+        shown = shown_blocks()[block_name]
         assert shown == set(type(getattr(SPEC, block_name)).model_fields)
+
+
+def test_the_rules_of_promotion_are_a_group_of_the_evaluation():
+    rules = {"confidence": 0.9, "metrics": {"mmlu/acc": {"margin": 0.02}}}
+    merged = effective_spec(SPEC, changed("eval_report", limit=5, promotion=rules))
+    assert merged.evaluation.limit == 5
+    assert merged.promotion.confidence == 0.9
+    assert merged.promotion.metrics["mmlu/acc"].margin == 0.02
+    assert merged.promotion.min_samples == SPEC.promotion.min_samples
+    whole = run_config_class(SPEC, "eval_report")().model_dump()
+    assert effective_spec(SPEC, changed("eval_report", **whole)) == SPEC
+
+
+def test_a_parameter_is_found_by_its_block_and_name():
+    config: dict[str, object] = {}
+    for block, parameter, value in (
+        ("evaluation", "seed", 1),
+        ("promotion", "seed", 2),
+        ("promotion", "confidence", 0.9),
+    ):
+        place = place_of(block, parameter)
+        assert place.asset == "eval_report"
+        place.put(config, parameter, value)
+    assert config == {"seed": 1, "promotion": {"seed": 2, "confidence": 0.9}}
+    assert place_of("dataset", "split").asset == "split_dataset"
+    assert place_of("promotion", "tasks") is None
+    assert place_of("kubernetes", "cpu") is None
+
+
+def test_what_an_asset_reads_holds_its_group():
+    assert config_of(SPEC, "eval_report")["promotion"]["confidence"] == SPEC.promotion.confidence
+    assert config_of(SPEC, "baseline_report")["tasks"] == ["mmlu", "arc_easy"]
+    assert "promotion" not in config_of(SPEC, "baseline_report")
 
 
 def test_a_run_without_config_is_the_file():
@@ -126,6 +165,10 @@ def test_config_of_another_pipelines_steps_changes_nothing():
         ),
         (changed("eval_report", limit=0), "evaluation.limit: is 0: set -1"),
         (changed("registered_version", version="1"), "registry.version: is '1'"),
+        (
+            changed("eval_report", promotion={"confidence": 2.0}),
+            "promotion.confidence: Input should be less than 1 (it is 2.0)",
+        ),
         (
             {
                 "ops": {

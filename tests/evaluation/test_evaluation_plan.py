@@ -55,7 +55,7 @@ def test_the_limit_minus_one_means_all_documents() -> None:
         ({"gen_kwargs": {"do_sample": True}}, "temperature above 0"),
         ({"gen_kwargs": {"temperature": "hot"}}, "must be a number, not 'hot'"),
         ({"model_args": {"atn_implementation": "sdpa"}}, "did you mean 'attn_implementation'?"),
-        ({"model_args": {"gpu_memory_utilization": 0.8}}, "it is vLLM's"),
+        ({"model_args": {"gpu_memory_utilization": 0.8}, "backend": "hf"}, "it is vLLM's"),
     ],
 )
 def test_what_can_never_work_is_refused(fields: dict[str, Any], said: str) -> None:

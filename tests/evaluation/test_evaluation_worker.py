@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ft_assets.evaluation.plan import EvaluationPlan
+from ft_assets.evaluation.samples import read_samples
 from ft_assets.evaluation.worker import main
 from tests.support.tiny_model import make_tiny_model
 
@@ -53,7 +54,11 @@ def test_base_and_tuned_are_scored_and_compared(
     assert results["partial"] is False
     assert results["not_finite"] == []
     assert results["versions"]["lm-eval"] == version("lm-eval")
-    assert set(results["versions"]) == {"lm-eval", "torch", "transformers"}
+    libraries = {"lm-eval", "torch", "transformers", "rouge-score", "sacrebleu"}
+    assert set(results["versions"]) == libraries
+    assert set(results["task_versions"]) == {"held_out"}
+    assert results["documents"] == {"held_out": 4}
+    assert results["backends"] == {name: {"held_out": "hf"} for name in ("base", "tuned")}
     assert all(results["seconds"][name] > 0 for name in ("base", "tuned"))
 
 
@@ -66,16 +71,20 @@ def test_the_same_model_twice_differs_by_nothing(
     assert results["differences"]["tuned"]["loss_stderr"] == 0.0
 
 
-def test_samples_show_every_assistant_turn(
+def test_samples_add_up_to_the_summary(
     make_plan: MakePlan, evaluate: Evaluate, held_out: Path, tmp_path: Path
 ) -> None:
     results = evaluate(make_plan(held_out=str(held_out)))
-    samples = lines(tmp_path / "out" / "samples" / "base" / "held_out.jsonl")
-    assert [sample["id"] for sample in samples] == ["r0", "r1", "r2", "r3"]
-    assert [len(sample["turns"]) for sample in samples] == [1, 3, 1, 1]
-    nll = sum(turn["nll"] for sample in samples for turn in sample["turns"])
+    samples = list(read_samples(tmp_path / "out" / "samples" / "base" / "held_out.jsonl"))
+    assert [sample.id for sample in samples] == ["r0", "r1", "r2", "r3"]
     summary = results["models"]["base"]["held_out"]
-    assert nll / summary["tokens"] == pytest.approx(summary["loss"])
+    for name in ("loss", "token_accuracy"):
+        above, below = (sum(part) for part in zip(*(s.ratios[name] for s in samples), strict=True))
+        assert below == summary["tokens"]
+        assert above / below == pytest.approx(summary[name])
+    assert samples[1].reference == "You are welcome."
+    assert samples[1].prompt is not None
+    assert samples[1].prompt.endswith("user: Thank you.")
 
 
 def test_local_tasks_run_beside_the_held_out_split(
@@ -89,7 +98,7 @@ def test_local_tasks_run_beside_the_held_out_split(
     samples = lines(tmp_path / "out" / "samples" / "base" / "planets.jsonl")
     assert set(tasks) == {"planets", "echo"}
     assert set(tasks["planets"]) == {"acc", "acc_stderr"}
-    assert tasks["planets"]["acc"] == pytest.approx(sum(s["acc"] for s in samples) / 5)
+    assert tasks["planets"]["acc"] == pytest.approx(sum(s["metrics"]["acc"] for s in samples) / 5)
     assert tasks["planets"]["acc_stderr"] is not None
     assert results["higher_is_better"] == {
         "planets": {"acc": True},
@@ -103,7 +112,7 @@ def test_gen_kwargs_reach_the_model(
     def answers(**fields: Any) -> list[tuple[int, str]]:
         """Per document, the longest answer that the model was asked for, and its answer."""
         evaluate(make_plan(tasks=["echo"], include_path=str(task_folder), **fields))
-        samples = lines(tmp_path / "out" / "samples" / "base" / "echo.jsonl")
+        samples = lines(tmp_path / "out" / "samples" / "base" / "echo.lm_eval.jsonl")
         return [(s["arguments"][0][1]["max_gen_toks"], s["resps"][0][0]) for s in samples]
 
     own, overridden = answers(), answers(gen_kwargs={"max_new_tokens": 3})
@@ -144,15 +153,17 @@ def test_progress_counts_up_to_all_documents(
     assert set(progress[0]) == {"time", "model", "done", "total", "message"}
 
 
-def test_without_log_samples_no_samples_are_kept(
+def test_without_log_samples_scores_are_kept_and_texts_are_not(
     make_plan: MakePlan, evaluate: Evaluate, held_out: Path, task_folder: Path, tmp_path: Path
 ) -> None:
-    plan = make_plan(
-        held_out=str(held_out), tasks=["planets"], include_path=str(task_folder), log_samples=False
-    )
-    results = evaluate(plan)
-    assert results["models"]["base"]["held_out"]["rows"] == 4
-    assert not (tmp_path / "out" / "samples").exists()
+    both = {"held_out": str(held_out), "include_path": str(task_folder), "tasks": ["planets"]}
+    evaluate(make_plan(**both, held_out_generations=2, max_new_tokens=4, log_samples=False))
+    folder = tmp_path / "out" / "samples" / "base"
+    assert sorted(path.name for path in folder.iterdir()) == ["held_out.jsonl", "planets.jsonl"]
+    for path in folder.iterdir():
+        for sample in read_samples(path):
+            assert sample.metrics or sample.ratios
+            assert (sample.prompt, sample.reference, sample.answer) == (None, None, None)
 
 
 def test_rows_that_are_cut_or_skipped_are_reported(

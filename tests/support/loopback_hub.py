@@ -106,19 +106,27 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815
 
     def _api(self, repos: dict[str, Repo], rest: str) -> None:
-        """``NAME``, ``NAME/revision/REVISION`` or ``NAME/tree/REVISION``."""
+        """``NAME``, ``NAME/revision/REVISION``, ``NAME/tree/REVISION`` or the tree of a folder."""
         found = self._find(repos, rest)
         if found is None:
             return
         name, repo, action = found
         verb, _, revision = action.partition("/")
+        folder = ""
+        if verb == "tree" and repo.files(revision) is None:
+            revision, _, folder = revision.partition("/")
         commit_files = repo.files(revision or "main")
         if commit_files is None:
             self._error(404, "RevisionNotFound")
             return
         commit, files = commit_files
         if verb == "tree":
-            self._json([self._entry(path, content) for path, content in sorted(files.items())])
+            start = f"{folder}/" if folder else ""
+            inside = {path: files[path] for path in sorted(files) if path.startswith(start)}
+            if folder and not inside:
+                self._error(404, "EntryNotFound")
+                return
+            self._json([self._entry(path, content) for path, content in inside.items()])
         else:
             siblings = [{"rfilename": path} for path in sorted(files)]
             self._json({"id": name, "sha": commit, "siblings": siblings, "gated": repo.gated})

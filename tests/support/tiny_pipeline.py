@@ -191,7 +191,8 @@ def _values(root: Path) -> dict[str, Any]:
             "precision": "fp32",
             "threads": 1,
         },
-        "evaluation": {"tasks": []},
+        "evaluation": {"tasks": [], "held_out_generations": 3, "max_new_tokens": 8},
+        "promotion": {"min_samples": 5},  # it holds fewer rows out than a real one
         "registry": {"name": MODEL_NAME},
         "kubernetes": {"gpus_per_worker": 0, "cpu": "1", "memory": "1Gi"},
     }

@@ -319,8 +319,10 @@ def test_another_programs_database_is_left_alone(tmp_path):
 
 def test_a_newer_schema_is_refused(registry):
     registry.register(model("d1"))
-    execute(registry, "UPDATE schema_version SET version = 2")
-    with pytest.raises(UserError, match=r"schema version 2, and this release reads version 1"):
+    execute(registry, "UPDATE schema_version SET version = 3")
+    with pytest.raises(
+        UserError, match=r"schema version 3, and this release reads versions up to 2"
+    ):
         registry.register(model("d2"))
 
 

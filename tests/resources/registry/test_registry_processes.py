@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sqlite3
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +9,9 @@ import pytest
 
 from resources.registry.embedded import EmbeddedRegistry
 from resources.registry.port import Registration
+from tests.support.registry_processes import PROCESSES, at_once, kill_at_statement
 
 MODEL = "demo-model"
-PROCESSES = 8
-FORK = multiprocessing.get_context("fork")
 
 
 def model(digest: str) -> Registration:
@@ -28,23 +22,6 @@ def model(digest: str) -> Registration:
         author="run",
         properties={"accuracy": 0.5, "rows": 3},
     )
-
-
-def at_once(works: list[Callable[[], object]]) -> list[object]:
-    """What each function gives, run in a process of its own, all started by one barrier."""
-    barrier, answers = FORK.Barrier(len(works)), FORK.Queue()
-
-    def run(work: Callable[[], object]) -> None:
-        barrier.wait()
-        answers.put(work())
-
-    processes = [FORK.Process(target=run, args=(work,)) for work in works]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * len(works)
-    return [answers.get() for _ in works]
 
 
 def register_at_once(path: str, digests: list[str]) -> list[tuple[str, bool]]:
@@ -91,28 +68,9 @@ def test_processes_racing_to_set_the_champion_leave_one(path):
     assert sorted(stages) == ["archived"] * (PROCESSES - 1) + ["champion"]
 
 
-def kill_at_statement(path: str, start: str) -> int | None:
-    """Register in a child that kills itself before the first SQL statement with this start."""
-
-    real_connect = sqlite3.connect
-
-    def die_at(statement: str) -> None:
-        if statement.lstrip().startswith(start):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def connect(*arguments: object, **options: object) -> sqlite3.Connection:
-        connection = real_connect(*arguments, **options)
-        connection.set_trace_callback(die_at)
-        return connection
-
-    def work() -> None:
-        sqlite3.connect = connect  # in the child only
-        EmbeddedRegistry(path=path).register(model("d2"))
-
-    child = FORK.Process(target=work)
-    child.start()
-    child.join()
-    return child.exitcode
+def kill_at(path: str, statement: str) -> bool:
+    """Register in a child that is killed before the first SQL statement with this start."""
+    return kill_at_statement(lambda: EmbeddedRegistry(path=path).register(model("d2")), statement)
 
 
 STATEMENTS = [
@@ -123,13 +81,14 @@ STATEMENTS = [
     "INSERT INTO versions",
     "INSERT INTO artifacts",
     "INSERT INTO int_properties",
+    "INSERT INTO champions",
     "COMMIT",
 ]
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_a_new_registry_whose_writer_was_killed_converges(path, statement):
-    assert kill_at_statement(path, statement) == -signal.SIGKILL
+    assert kill_at(path, statement)
 
     registry = EmbeddedRegistry(path=path)
     assert registry.list_models() == []
@@ -146,7 +105,7 @@ def test_the_champion_stays_when_the_writer_of_the_next_was_killed(path, stateme
     registry.register(model("d1"))
     # The file is there, so that the first COMMIT is the registration's.
     assert Path(path).exists()
-    assert kill_at_statement(path, statement) == -signal.SIGKILL
+    assert kill_at(path, statement)
 
     assert registry.champion(MODEL).artifact.digest == "d1"
     assert [v.stage for v in registry.list_versions(MODEL)] == ["champion"]

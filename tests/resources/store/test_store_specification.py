@@ -300,3 +300,43 @@ def test_a_root_is_not_repeated_in_messages_because_it_can_hold_a_password():
     with pytest.raises(UserError) as error:
         ArtifactStore(root="https://me:hunter2@host/x").find(KEY, None)
     assert "hunter2" not in str(error.value)
+
+
+def test_an_attestation_is_published_with_the_manifest_and_changes_no_digest(store):
+    plain = publish(store, {"a": "x"}, note="plain")
+    with store.publish(KEY, DROP, metadata={"note": "attested"}) as draft:
+        (draft.path / "a").write_text("x")
+        draft.attest = lambda manifest: {"about": manifest.digest, "note": manifest.metadata}
+
+    opened = store.open(KEY, DROP)
+    assert plain.manifest.attestation is None
+    assert opened.digest == opened.data_version == plain.digest
+    assert opened.manifest.attestation == {"about": plain.digest, "note": {"note": "attested"}}
+
+
+def test_an_attestation_that_fails_publishes_nothing(store):
+    def attest(_manifest):
+        raise UserError("the key is gone")
+
+    with pytest.raises(UserError, match="the key is gone"), store.publish(KEY, DROP) as draft:
+        (draft.path / "a").write_text("x")
+        draft.attest = attest
+    assert store.find(KEY, DROP) is None
+
+
+def test_a_verifier_sees_versions_manifests_and_bytes_as_they_are(store):
+    first = publish(store, {"a": "x"})
+    second = publish(store, {"a": "y"})
+    backend = store.backend
+
+    assert sorted(backend.versions(KEY, DROP)) == sorted([first.digest, second.digest])
+    assert backend.versions(KEY, "never") == []
+    assert backend.place_of(f"{first.uri}/a") == (tuple(KEY), DROP, first.digest)
+    assert backend.place_of("/elsewhere/versions") is None
+    content = backend.read_manifest(KEY, DROP, first.digest)
+    assert content is not None
+    assert json.loads(content)["digest"] == first.digest
+    assert backend.read_manifest(KEY, DROP, "0" * 64) is None
+    assert backend.sha256(first.manifest, "a") == sha256_of(first.file("a"))
+    assert backend.sha256(first.manifest, "none") is None
+    assert backend.unknown_files(first.manifest) == []

@@ -1,0 +1,167 @@
+"""The champion that a candidate has to beat, and what it takes to meet it fairly.
+
+Belongs here: which registered version that is, its model folder in the artifact store, and the
+candidate's held-out rows that it was trained on. Does not belong here: how models are evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ft_assets.data.digest_set import DigestSet
+from ft_assets.data.row_blocks import row_blocks
+from ft_assets.data.split import TRAIN_FILE
+from resources.errors import UserError
+
+if TYPE_CHECKING:
+    from resources.registry import RegisteredVersion, Registry
+    from resources.store import Artifact, ArtifactStore
+
+_PLACE = re.compile(
+    r"(?:^|/)(?P<pipeline>[^/]+)/(?P<asset>[^/]+)/(?P<partition>[^/]+)/versions/"
+    r"(?P<digest>[0-9a-f]{64})/files(?:/|$)"
+)
+_NO_PARTITION = "_"
+
+
+class Champion(BaseModel):
+    """A registered version that a candidate is compared with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    """Name of the registered model."""
+    version: str
+    digest: str
+    """Of its files: the data version of the artifact."""
+    uri: str
+    """Where the registry says that its files are."""
+
+    @classmethod
+    def of(cls, version: RegisteredVersion) -> Champion:
+        """What has to be known about a registered version."""
+        return cls(
+            model=version.model,
+            version=version.version,
+            digest=version.artifact.digest,
+            uri=version.artifact.uri,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.version}"
+
+
+@dataclass(frozen=True)
+class OpenChampion:
+    """A champion whose artifacts are here."""
+
+    champion: Champion
+    model: Artifact
+    split: Artifact
+
+    @property
+    def folder(self) -> Path:
+        """The model's folder."""
+        return self.model.path / "model"
+
+
+def opponent(
+    registry: Registry, name: str, candidate: str, *, judged: bool, before: Champion | None
+) -> tuple[Champion | None, bool]:
+    """The version that a candidate is compared with, if any, and whether it is registered itself.
+
+    A registered candidate was judged then: what it was compared with stays. Else each new champion
+    would make the reports of all former ones anew, and the champion would be compared with nobody.
+
+    Args:
+        registry: where champions are.
+        name: name of the registered model.
+        candidate: digest of the candidate.
+        judged: whether there is a report about this very candidate.
+        before: the champion in that report.
+    """
+    if judged and is_registered(registry, name, candidate):
+        return before, True
+    champion = registry.champion(name)
+    if champion is None or champion.artifact.digest == candidate:
+        return None, False
+    return Champion.of(champion), False
+
+
+def is_registered(registry: Registry, name: str, digest: str) -> bool:
+    """Whether some version of a model has these files."""
+    known = {model.name for model in registry.list_models()}
+    return name in known and any(
+        version.artifact.digest == digest for version in registry.list_versions(name)
+    )
+
+
+def open_champion(store: ArtifactStore, champion: Champion) -> OpenChampion:
+    """The champion's model and the split that it was trained on, from the artifact store.
+
+    Raises:
+        UserError: one of them is not there any more, or not what was registered.
+    """
+    place = _PLACE.search(champion.uri)
+    if place is None:
+        raise _lost(champion, f"its address {champion.uri!r} names no artifact of a pipeline")
+    partition = None if place["partition"] == _NO_PARTITION else place["partition"]
+    try:
+        model = store.open_version([place["pipeline"], place["asset"]], partition, place["digest"])
+    except UserError as error:
+        raise _lost(champion, str(error)) from error
+    if model.data_version != champion.digest:
+        raise _lost(champion, f"the artifact at {champion.uri} has another digest")
+    try:
+        split = _split_of(store, model)
+    except UserError as error:
+        raise _lost(champion, f"the rows that it was trained on are not known: {error}") from error
+    return OpenChampion(champion, model, split)
+
+
+def write_left_out(champion: OpenChampion, held_out: Path, target: Path) -> int:
+    """Write the ids of the held-out rows that the champion was trained on; how many there are.
+
+    Both files are read once, block by block.
+
+    Args:
+        champion: whose training rows are looked through.
+        held_out: the candidate's held-out rows.
+        target: one id per line.
+    """
+    found = 0
+    with tempfile.TemporaryDirectory(dir=target.parent) as work, target.open("wb") as file:
+        trained = DigestSet(Path(work))
+        for block in row_blocks(champion.split.file(TRAIN_FILE)):
+            trained.add(block.digests)
+        for block in row_blocks(held_out):
+            for place in np.flatnonzero(trained.contains(block.digests)):
+                file.write(block.ids[place] + b"\n")
+                found += 1
+    return found
+
+
+def _split_of(store: ArtifactStore, model: Artifact) -> Artifact:
+    provenance: Any = model.manifest.metadata["provenance"]
+    inputs: list[dict[str, Any]] = provenance["inputs"]
+    for made_from in inputs:
+        pipeline, _, asset = made_from["asset"].rpartition("/")
+        if asset == "split_dataset":
+            partition = made_from.get("partition", model.partition)
+            return store.open_version([pipeline, asset], partition, made_from["digest"])
+    raise UserError("its manifest names no split_dataset")
+
+
+def _lost(champion: Champion, why: str) -> UserError:
+    return UserError(
+        f"the champion {champion} cannot be evaluated, so nothing can replace it: {why}. Bring its "
+        "artifact back into the artifact store, or put another version in force "
+        f"(ft registry promote {champion.model} VERSION), or archive the champion"
+    )

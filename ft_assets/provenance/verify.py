@@ -1,0 +1,229 @@
+"""Whether a model is what its records say: a walk from a registered version to the source files.
+
+Offline: it reads the registry, the store and local files, recomputes every digest and compares.
+The walk follows what manifests name as their inputs, so that it knows no list of assets. Belongs
+here: where it begins and where it goes. Does not belong here: what is checked at each place
+(``artifact_links.py``, ``origin_links.py``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ft_assets.provenance.artifact_links import Checked, Place, check_artifact
+from ft_assets.provenance.differences import first_difference
+from ft_assets.provenance.links import Findings, Verified
+from ft_assets.provenance.origin_links import check_origin
+from resources.errors import UserError
+from resources.store.manifest import decode_manifest
+
+if TYPE_CHECKING:
+    from ft_assets.provenance.keys import VerifyKey
+    from resources.registry import RegisteredVersion
+    from resources.sources import Sources
+    from resources.store.resource import Store
+
+_REGISTERED = "registered_version"
+_REGISTRATION = "registration.json"
+
+
+@dataclass(frozen=True)
+class KnownPipeline:
+    """A pipeline as its file has it now."""
+
+    folder: Path
+    spec_digest: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a walk may look at besides the artifacts."""
+
+    store: Store
+    sources: Sources
+    pipelines: Mapping[str, KnownPipeline]
+    """By name."""
+    key: VerifyKey | None
+    """Verifies signatures; with it, every artifact has to be signed."""
+
+
+def verify_version(version: RegisteredVersion, around: Surroundings) -> Verified:
+    """Verify a registered version and everything it was made from."""
+    findings = Findings()
+    subject = f"{version.model}:{version.version}"
+    model = around.store.place_of(version.artifact.uri)
+    if model is None:
+        findings.broken(
+            subject,
+            "registered URI",
+            "the registry names no artifact of this store",
+            file=f"registry: {subject}: uri",
+            expected=f"an artifact below {around.store.where}",
+            found=version.artifact.uri,
+        )
+        return Verified(subject, findings.links)
+    place = Place(*model)
+    registration = _registration(version, place, around.store)
+    if registration is None:
+        findings.broken(
+            subject,
+            "registration",
+            f"no artifact says that {place.name} was registered",
+            file=f"registry: {subject}",
+            expected=f"an artifact {place.key[0]}/{_REGISTERED} for {subject}",
+            found="none",
+        )
+    else:
+        _compare_registration(version, registration, around.store, findings)
+    _compare_model(version, place, around.store, findings)
+    starts = [place] if registration is None else [registration, place]
+    return Verified(subject, _walk(starts, around, findings))
+
+
+def verify_artifact(place: Place, around: Surroundings) -> Verified:
+    """Verify an artifact and everything it was made from."""
+    return Verified(place.name, _walk([place], around, Findings()))
+
+
+def _walk(starts: Iterable[Place], around: Surroundings, findings: Findings) -> Any:
+    """Check artifacts, nearest first, each once, and go on to what they were made from."""
+    waiting, seen = deque(starts), set[Place]()
+    while waiting:
+        place = waiting.popleft()
+        if place in seen:
+            continue
+        seen.add(place)
+        checked = check_artifact(place, around.store, around.key, findings)
+        if checked is None:
+            findings.not_checked(
+                place.name,
+                "origin",
+                "its manifest is not to be believed, and neither what it names",
+            )
+            continue
+        waiting.extend(_inputs(checked, around.store, findings))
+        pipeline = around.pipelines.get(place.key[0])
+        check_origin(
+            checked,
+            findings,
+            sources=around.sources,
+            folder=pipeline.folder if pipeline else None,
+            spec_digest=pipeline.spec_digest if pipeline else None,
+        )
+    return findings.links
+
+
+def _inputs(checked: Checked, store: Store, findings: Findings) -> list[Place]:
+    """The artifacts that this one names as its inputs, compared with what they are."""
+    making = checked.recorded.making
+    if making is None:
+        findings.not_checked(checked.name, "origin", "it has no record of what it was made from")
+        return []
+    places: list[Place] = []
+    for item in making.inputs:
+        partition = item.partition_beside(checked.place.partition)
+        place = Place(tuple(item.asset.split("/")), partition, item.digest)
+        places.append(place)
+        found = _data_version(place, store)
+        if found is None:
+            continue  # said when the walk gets there
+        findings.compare(
+            checked.name,
+            "input",
+            f"made from {place.name} with data version {item.data_version[:12]}",
+            file=checked.file,
+            expected=item.data_version,
+            found=found,
+        )
+    evaluated = checked.recorded.evaluated
+    known = [item.data_version for item in making.inputs]
+    if evaluated is not None and evaluated not in known:
+        findings.broken(
+            checked.name,
+            "evaluated model",
+            "it is about a model that is not among its inputs",
+            file=checked.file,
+            expected=" or ".join(known),
+            found=evaluated,
+        )
+    return places
+
+
+def _data_version(place: Place, store: Store) -> str | None:
+    try:
+        content = store.read_manifest(place.key, place.partition, place.digest)
+        return None if content is None else decode_manifest(content, place.name).data_version
+    except UserError:
+        return None  # a damaged manifest, or a name that is none: said when the walk gets there
+
+
+def _registration(version: RegisteredVersion, model: Place, store: Store) -> Place | None:
+    """The artifact that the registration left, else the current one of that asset, if any."""
+    key = (*model.key[:-1], _REGISTERED)
+    current: Place | None = None
+    for digest in sorted(store.versions(key, model.partition)):
+        current = Place(key, model.partition, digest)
+        said = _read_registration(current, store)
+        if said.get("model") == version.model and said.get("version") == version.version:
+            return current
+    return current  # damaged, or about another version: the comparison says so
+
+
+def _read_registration(place: Place, store: Store) -> Mapping[str, Any]:
+    """What ``registration.json`` says; nothing when it cannot be read, which the walk reports."""
+    try:
+        artifact = store.find_version(place.key, place.partition, place.digest)
+        if artifact is None:
+            return {}
+        said: Any = json.loads(artifact.file(_REGISTRATION).read_bytes())
+    except (UserError, OSError, ValueError):
+        return {}
+    return cast("Mapping[str, Any]", said) if isinstance(said, dict) else {}
+
+
+def _compare_registration(
+    version: RegisteredVersion, place: Place, store: Store, findings: Findings
+) -> None:
+    """The registry's row says what was registered."""
+    subject = f"{version.model}:{version.version}"
+    row: Mapping[str, Any] = json.loads(json.dumps(asdict(version), default=str))
+    said = _read_registration(place, store)
+    # A later champion changes the rest of the row.
+    difference = first_difference(said, {name: row[name] for name in said if name in row})
+    if not said:
+        findings.not_checked(subject, "registration", f"{place.name} cannot be read")
+    elif difference is not None:
+        name, expected, found = difference
+        findings.broken(
+            subject,
+            "registration",
+            f"the registry does not say what was registered: {name}",
+            file=f"registry: {subject}: {name}",
+            expected=expected,
+            found=found,
+        )
+    else:
+        findings.holds(subject, "registration", "the registry says what was registered")
+
+
+def _compare_model(
+    version: RegisteredVersion, place: Place, store: Store, findings: Findings
+) -> None:
+    """The registry's digest is that of the model at its URI."""
+    found = _data_version(place, store)
+    if found is None:
+        return  # said when the walk gets there
+    subject = f"{version.model}:{version.version}"
+    findings.compare(
+        subject,
+        "registered digest",
+        f"the registry's digest is that of {place.name}",
+        file=f"registry: {subject}: digest",
+        expected=found,
+        found=version.artifact.digest,
+    )

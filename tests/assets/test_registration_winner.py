@@ -1,0 +1,170 @@
+"""What a registration is refused for at the last moment, when no check stands before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ft_assets.assets.winner import refuse_another_champion, won
+from ft_assets.court import Overrule, Verdict
+from ft_assets.evaluation.summary import EvaluationSummary
+from resources.errors import UserError
+from resources.registry import (
+    EmbeddedRegistry,
+    Registration,
+    RegistryHub,
+    RegistrySettings,
+    open_registry,
+)
+from resources.store import Artifact, ArtifactStore
+
+WON = Verdict(passed=True, reason="it is better")
+LOST = Verdict(passed=False, reason="it is worse")
+OVERRULED = WON.model_copy(update={"overruled": Overrule(name="ann", reason="it is urgent")})
+SICK = {"code": "nan", "severity": "error", "step": 3, "seen": "NaN", "remedy": "lower the rate"}
+
+
+@pytest.fixture
+def store(tmp_path) -> ArtifactStore:
+    return ArtifactStore(root=str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def registry(tmp_path) -> EmbeddedRegistry:
+    return EmbeddedRegistry(path=str(tmp_path / "models.db"))
+
+
+def publish(store: ArtifactStore, asset: str, **metadata: Any) -> Artifact:
+    with store.publish(["mine", asset], None, metadata=metadata) as draft:
+        (draft.path / "file").write_text(asset)
+    assert draft.artifact is not None
+    return draft.artifact
+
+
+def model(store: ArtifactStore, health: list[dict[str, Any]] | None = None) -> Artifact:
+    return publish(store, "finetuned_model", health=health or [])
+
+
+def report(
+    store: ArtifactStore,
+    about: Artifact,
+    *,
+    verdict: Verdict = WON,
+    champion: str | None = None,
+    **changed: Any,
+) -> Artifact:
+    digests = {"base": "b", "tuned": about.data_version}
+    summary = EvaluationSummary(
+        models={},
+        partial=False,
+        model_digests=digests if champion is None else {**digests, "champion": champion},
+    )
+    metadata: dict[str, Any] = {
+        "model_data_version": about.data_version,
+        "verdict": verdict.model_dump(mode="json"),
+        "summary": summary.model_dump(mode="json"),
+    }
+    return publish(store, "eval_report", **(metadata | changed))
+
+
+def register(registry: EmbeddedRegistry, digest: str) -> None:
+    registry.register(Registration(model="m", digest=digest, uri=f"s3://m/{digest}", author="run"))
+
+
+# --- the verdict
+
+
+def test_a_model_that_won_is_registered_by_its_verdict(store):
+    candidate = model(store)
+    assert won(candidate, report(store, candidate)) == WON
+    assert won(candidate, report(store, candidate, verdict=OVERRULED)).overruled is not None
+
+
+def test_a_model_that_lost_is_refused_with_the_reason(store):
+    candidate = model(store)
+    with pytest.raises(UserError, match="not registered: it is worse"):
+        won(candidate, report(store, candidate, verdict=LOST))
+
+
+def test_a_report_about_another_model_is_refused(store):
+    candidate = model(store)
+    other = report(store, candidate, model_data_version="another")
+    with pytest.raises(UserError, match="about another model than the current one"):
+        won(candidate, other)
+
+
+def test_an_unhealthy_training_is_refused_whatever_the_verdict(store):
+    candidate = model(store, health=[SICK])
+    with pytest.raises(UserError, match="the training was not healthy"):
+        won(candidate, report(store, candidate, verdict=OVERRULED))
+
+
+# --- the champion
+
+
+def refuse(registry, candidate, about, verdict=WON) -> None:
+    refuse_another_champion(registry, candidate, about, verdict, registry.champion("m"))
+
+
+def test_the_first_version_has_no_champion_to_be_compared_with(store, registry):
+    candidate = model(store)
+    refuse(registry, candidate, report(store, candidate))
+
+
+def test_a_candidate_that_was_compared_with_the_champion_passes(store, registry):
+    candidate = model(store)
+    register(registry, "c1")
+    refuse(registry, candidate, report(store, candidate, champion="c1"))
+
+
+@pytest.mark.parametrize("compared", [None, "c0"])
+def test_a_champion_that_came_after_the_evaluation_is_not_replaced_unseen(
+    store, registry, compared
+):
+    candidate = model(store)
+    register(registry, "c0")
+    register(registry, "c1")
+    with pytest.raises(UserError, match=r"the champion is m 1\.0\.1 now, .* eval_report again"):
+        refuse(registry, candidate, report(store, candidate, champion=compared))
+
+
+def test_content_that_is_registered_already_replaces_nobody(store, registry):
+    candidate = model(store)
+    register(registry, candidate.data_version)
+    register(registry, "c1")
+    refuse(registry, candidate, report(store, candidate))
+
+
+def test_a_person_who_overruled_the_court_is_not_asked_again(store, registry):
+    candidate = model(store)
+    register(registry, "c1")
+    refuse(registry, candidate, report(store, candidate), OVERRULED)
+
+
+# --- the resource
+
+
+def test_a_registry_can_be_put_in_the_hubs_place(registry):
+    """As tests of a deployment do: ``build_defs({"registry": EmbeddedRegistry(...)})``."""
+    register(registry, "c1")
+
+    @dg.asset
+    def asks(registry: RegistryHub) -> str:
+        opened = open_registry(registry, RegistrySettings(address="https://nowhere"))
+        return opened.champion("m").version
+
+    made = dg.materialize([asks], resources={"registry": registry})
+    assert made.output_for_node("asks") == "1.0.0"
+
+
+def test_the_hub_gives_the_registry_of_this_home(tmp_path: Path):
+    @dg.asset
+    def asks(registry: RegistryHub) -> str:
+        return open_registry(registry, RegistrySettings()).path
+
+    hub = RegistryHub(path=str(tmp_path / "registry.db"))
+    made = dg.materialize([asks], resources={"registry": hub})
+    assert made.output_for_node("asks") == str(tmp_path / "registry.db")
