@@ -38,7 +38,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
 from ft_assets.config import Pipeline
-from ft_assets.config.launchpad import BLOCK_OF_ASSET, FORCEABLE, effective_spec, op_name
+from ft_assets.config.launchpad import (
+    BLOCK_OF_ASSET,
+    FORCEABLE,
+    effective_spec,
+    op_name,
+    place_of,
+    shown_blocks,
+)
 from resources.errors import UserError
 from resources.home import CHECKOUT
 from resources.sources.partitions import substitute
@@ -183,26 +190,20 @@ def run_config(request: RunRequest) -> dict[str, Any]:
     ops: dict[str, dict[str, dict[str, Any]]] = {}
     for setting, value in request.settings.items():
         block, _, parameter = setting.partition(".")
-        asset = next(
-            (
-                asset
-                for asset, (owner, part) in BLOCK_OF_ASSET.items()
-                if owner == block and parameter in part.model_fields
-            ),
-            None,
-        )
-        if asset is None:
+        place = place_of(block, parameter)
+        if place is None:
             raise UserError(
                 f"--set {setting}: there is no such parameter; name one as BLOCK.PARAMETER with a "
-                f"block of {', '.join(sorted({owner for owner, _ in BLOCK_OF_ASSET.values()}))}"
+                f"block of {', '.join(sorted(shown_blocks()))}"
             )
+        asset = place.asset
         if request.select and asset not in request.select:
             raise UserError(
                 f"--set {setting}: is a parameter of {asset}, which --select leaves out: select it "
                 "too, or change the pipeline file"
             )
         op = ops.setdefault(op_name(name, asset), {"config": {}})
-        op["config"][parameter] = value
+        place.put(op["config"], parameter, value)
     if request.force:
         for asset in FORCEABLE:
             if not request.select or asset in request.select:

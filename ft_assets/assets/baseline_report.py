@@ -42,7 +42,7 @@ def baseline_report(
     @pipeline_asset(
         pipeline,
         NAME,
-        after=["split_dataset"],
+        after=["split_dataset", "token_report"],
         kinds={"lmeval"},
         code_version=CODE_VERSION,
         description=(

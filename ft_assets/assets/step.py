@@ -19,6 +19,7 @@ from ft_assets import progress
 from ft_assets.config import Pipeline, PipelineSpec
 from ft_assets.config.launchpad import (
     BLOCK_OF_ASSET,
+    config_of,
     effective_spec,
     run_config_class,
 )
@@ -141,9 +142,7 @@ class Step:
 
     def provenance(self, inputs: Sequence[Artifact]) -> ProvenanceRecord:
         """The record of what this step makes."""
-        config: dict[str, Any] = getattr(self.spec, BLOCK_OF_ASSET[self.asset][0]).model_dump(
-            mode="json"
-        )
+        config = config_of(self.spec, self.asset)
         for name, value in config.items():
             if (name == "uri" or name.endswith("_uri")) and value is not None:
                 config[name] = redact(value)  # a presigned one is a secret

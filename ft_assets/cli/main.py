@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ft_assets.cli.output import Commands, command, fail, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
-from ft_assets.config.launchpad import BLOCK_OF_ASSET
+from ft_assets.config.launchpad import BLOCK_OF_ASSET, GROUP_OF_ASSET
 from resources.errors import UserError
 from resources.home import CHECKOUT
 from resources.sources import redact
@@ -226,7 +226,7 @@ def _takes_text(setting: str) -> bool:
     block, _, parameter = setting.partition(".")
     annotations: list[Any] = [
         part.model_fields[parameter].annotation
-        for owner, part in BLOCK_OF_ASSET.values()
+        for owner, part in (*BLOCK_OF_ASSET.values(), *GROUP_OF_ASSET.values())
         if owner == block and parameter in part.model_fields
     ]
     return any(annotation in (str, str | None) for annotation in annotations)

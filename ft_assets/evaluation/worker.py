@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ft_assets.evaluation.scores import AnswerScore, RowScore
     from ft_assets.evaluation.scoring import ChatModel
 
-_LIBRARIES = ("lm-eval", "torch", "transformers", "rouge-score", "sacrebleu")
+_LIBRARIES = ("lm-eval", "torch", "transformers", "rapidfuzz", "sacrebleu")
 
 
 @dataclass(frozen=True)

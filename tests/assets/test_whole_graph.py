@@ -115,6 +115,7 @@ def test_every_manifest_names_its_inputs_by_the_digests_that_they_have(trained):
                 "digest": trained.pipeline.artifact(name).digest,
                 "data_version": trained.pipeline.artifact(name).data_version,
                 "uri": trained.pipeline.artifact(name).uri,
+                "partition": "drop-1",
             }
             for name in upstream
         ]

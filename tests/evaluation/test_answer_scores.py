@@ -100,3 +100,19 @@ def test_text_that_calls_nothing_stays(said: str) -> None:
 def test_a_call_in_an_unknown_form_is_compared_as_it_is() -> None:
     odd: dict[str, Any] = {"b": 1, "a": [2]}
     assert canonical_call(odd) == '{"a":[2],"b":1}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("the cat sat on the mat", "a cat was on a mat"),
+        ("Return True, if it IS a directory.", "Return True if this archive member is a directory"),
+        ("one two", "three four"),
+        ("a b a b a", "b a b"),
+    ],
+)
+def test_rouge_l_is_that_of_rouge_score(answer, reference):
+    from rouge_score.rouge_scorer import RougeScorer
+
+    theirs = RougeScorer(["rougeL"]).score(reference, answer)["rougeL"].fmeasure
+    assert score_answer(answer, reference).rouge_l == pytest.approx(theirs)

@@ -54,7 +54,7 @@ def test_base_and_tuned_are_scored_and_compared(
     assert results["partial"] is False
     assert results["not_finite"] == []
     assert results["versions"]["lm-eval"] == version("lm-eval")
-    libraries = {"lm-eval", "torch", "transformers", "rouge-score", "sacrebleu"}
+    libraries = {"lm-eval", "torch", "transformers", "rapidfuzz", "sacrebleu"}
     assert set(results["versions"]) == libraries
     assert set(results["task_versions"]) == {"held_out"}
     assert results["documents"] == {"held_out": 4}
