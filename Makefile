@@ -51,6 +51,7 @@ bench: $(INSTALLED_DEV) ## measure; prints JSON
 	$(BIN)/python bench/dedupe.py
 	$(BIN)/python bench/near_duplicates.py
 	$(BIN)/python bench/contamination.py
+	$(BIN)/python bench/court.py
 	$(BIN)/python bench/s3.py
 
 screenshots: $(INSTALLED_DEV) ## the pictures of the docs, from a UI that runs

@@ -58,7 +58,8 @@ def pages(pipeline: str, partition: str) -> list[Page]:
         Page("token_report", f"{assets}/token_report{drop}", ("trained_share", "lengths")),
         Page("finetuned_model", f"{assets}/finetuned_model{drop}", ("fingerprint", "base_model")),
         Page("eval_report", f"{assets}/eval_report{drop}", ("held_out_loss", "verdict")),
-        Page("check", f"{assets}/eval_report?view=checks", ("beats_base",)),
+        Page("baseline_report", f"{assets}/baseline_report{drop}", ("held_out",)),
+        Page("check", f"{assets}/eval_report?view=checks", ("beats_base", "no_forgetting")),
         Page("registered_version", f"{assets}/registered_version{drop}", ("stage",)),
         Page("runs", "/runs", (pipeline,)),
     ]
