@@ -61,6 +61,7 @@ def test_names_of_ones_own_are_read_as_the_file_says(tiny, ft):
     assert [m.role for m in first.row.messages] == ["user", "assistant"]
 
 
+@pytest.mark.slow
 def test_all_shapes_are_trained_and_measured_together(tiny, ft):
     """Chats, segments and raw text in one dataset, from the source to the report."""
     rows = [question_and_answer(row) for row in chats(tiny)]

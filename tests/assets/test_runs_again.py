@@ -18,8 +18,8 @@ from tests.support.tiny_pipeline import NAME
 ASSETS = [
     "raw_dataset",
     "split_dataset",
-    "baseline_report",
     "token_report",
+    "baseline_report",
     "finetuned_model",
     "eval_report",
     "registered_version",
@@ -102,8 +102,8 @@ def test_changed_data_makes_what_was_made_from_it_stale(trained_once, ft):
 
     assert ft(trained_once, *select, "split_dataset").json["made"] == ["split_dataset"]
     assert _stale(trained_once) == {
-        "baseline_report",
         "token_report",
+        "baseline_report",
         "finetuned_model",
         "eval_report",
     }

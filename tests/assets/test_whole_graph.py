@@ -19,8 +19,8 @@ from tests.support.tiny_pipeline import ROWS
 ASSETS = (
     "raw_dataset",
     "split_dataset",
-    "baseline_report",
     "token_report",
+    "baseline_report",
     "finetuned_model",
     "eval_report",
     "registered_version",
