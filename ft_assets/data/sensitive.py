@@ -52,6 +52,8 @@ def _word(start: str, rest: str, *, word: str = "A-Za-z0-9_") -> tuple[str, str]
     return start[1:], rf"(?<={start})(?:(?<![{word}]{start})|(?<=\\[nr]{start})){rest}"
 
 
+# A repetition begins behind a look ahead where it might fail: before Python 3.11.5 a possessive one
+# that fails keeps what it took (gh-106052).
 # Per rule the second character of its mark, and the pattern behind that. The first character is
 # looked for once for all rules: that is ten times as fast as ten patterns side by side.
 _FIRST = "[-:@Aeghsx]"
@@ -61,7 +63,8 @@ _RULES: dict[str, tuple[str, str]] = {
         r"(?<=--)---BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
         rf"{_BREAK}*+(?:[A-Za-z-]{{1,40}}: [^\n\\<>]{{0,200}}{_BREAK}++)*+[A-Za-z0-9+/=]{{40,}}+"
         rf"(?:(?:[A-Za-z0-9+/=]|{_BREAK})*+{_ARMOUR_END}"
-        rf"|(?:{_BREAK}++[A-Za-z0-9+/=]{{40,}}+)*+(?:{_BREAK}++[A-Za-z0-9+/=]++(?={_BREAK}*\Z))?)",
+        rf"|(?:(?={_BREAK}+[A-Za-z0-9+/=]{{40}}){_BREAK}+[A-Za-z0-9+/=]{{40,}}+)*+"
+        rf"(?:(?={_BREAK}+[A-Za-z0-9+/=]+{_BREAK}*\Z){_BREAK}+[A-Za-z0-9+/=]++)?)",
     ),
     "URL_PASSWORD": (
         "/",
