@@ -8,6 +8,7 @@ here: where it begins and where it goes. Does not belong here: what is checked a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ft_assets.provenance.keys import VerifyKey
     from resources.registry import RegisteredVersion
     from resources.sources import Sources
+    from resources.store import Artifact
     from resources.store.resource import Store
 
 _REGISTERED = "registered_version"
@@ -175,15 +177,23 @@ def _registration(version: RegisteredVersion, model: Place, store: Store) -> Pla
 
 
 def _read_registration(place: Place, store: Store) -> Mapping[str, Any]:
-    """What ``registration.json`` says; nothing when it cannot be read, which the walk reports."""
+    """What ``registration.json`` says; nothing when it is damaged, which the walk reports."""
     try:
         artifact = store.find_version(place.key, place.partition, place.digest)
         if artifact is None:
             return {}
-        said: Any = json.loads(artifact.file(_REGISTRATION).read_bytes())
+        content = artifact.file(_REGISTRATION).read_bytes()
+        if hashlib.sha256(content).hexdigest() != _listed(artifact, _REGISTRATION):
+            return {}
+        said: Any = json.loads(content)
     except (UserError, OSError, ValueError):
         return {}
     return cast("Mapping[str, Any]", said) if isinstance(said, dict) else {}
+
+
+def _listed(artifact: Artifact, name: str) -> str | None:
+    """The digest of a file that the manifest lists."""
+    return next((file.sha256 for file in artifact.manifest.files if file.path == name), None)
 
 
 def _compare_registration(
@@ -196,7 +206,7 @@ def _compare_registration(
     # A later champion changes the rest of the row.
     difference = first_difference(said, {name: row[name] for name in said if name in row})
     if not said:
-        findings.not_checked(subject, "registration", f"{place.name} cannot be read")
+        findings.not_checked(subject, "registration", f"{place.name} is damaged")
     elif difference is not None:
         name, expected, found = difference
         findings.broken(

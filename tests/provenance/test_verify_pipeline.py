@@ -76,6 +76,15 @@ def test_a_flip_of_any_file_is_found_and_named(registered, keys):
         assert first.file == str(named), file
 
 
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.6, 0.9])
+def test_a_flip_in_the_registration_is_not_taken_for_one_in_the_registry(registered, keys, part):
+    file = registered.artifact("registered_version").file("registration.json")
+    with flipped(file, int(file.stat().st_size * part)):
+        first = walk(registered, keys).first_broken
+    assert first is not None
+    assert first.file == str(file)
+
+
 def _files(pipeline: TinyPipeline) -> list[tuple[Path, Path]]:
     """Every file behind the model, and what is to be named when it is flipped."""
     found: list[tuple[Path, Path]] = []
