@@ -11,13 +11,12 @@ from rich.console import Console
 
 from ft_assets.cli.output import command, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
+from ft_assets.export.gguf import TYPES
 from resources.errors import UserError
 
 if TYPE_CHECKING:
     from ft_assets.export.subject import Subject
     from resources.store import ArtifactStore
-
-GGUF_TYPES = ("f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0", "auto")
 
 
 @click.command("export")
@@ -31,7 +30,7 @@ GGUF_TYPES = ("f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0", "auto")
     "gguf_type",
     is_flag=False,
     flag_value="f16",
-    type=click.Choice(GGUF_TYPES),
+    type=click.Choice(TYPES),
     help="Also convert to GGUF, as f16 when no type is given; needs llama.cpp's converter.",
 )
 @click.option("--license", "license_id", help="Licence for the card, as the hub names it.")

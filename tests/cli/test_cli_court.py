@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ft_assets.cli.court import court
 from ft_assets.evaluation.samples import samples_name, write_samples
-from tests.court.conftest import Evaluation, first, losses, second, share  # noqa: F401
+from tests.court.conftest import Evaluation, losses, share
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def _published(evaluation: Evaluation, folder, **promotion):
     return folder
 
 
-def test_a_candidate_that_won_wins_again(first, tmp_path):  # noqa: F811
+def test_a_candidate_that_won_wins_again(first, tmp_path):
     folder = _published(first, tmp_path / "report")
     call = _court(folder, "--json")
 
@@ -59,7 +59,7 @@ def test_a_candidate_that_won_wins_again(first, tmp_path):  # noqa: F811
     assert call.json["verdict"] == json.loads((folder / "verdict.json").read_text())
 
 
-def test_a_candidate_that_lost_loses_again_with_status_1(first, tmp_path):  # noqa: F811
+def test_a_candidate_that_lost_loses_again_with_status_1(first, tmp_path):
     call = _court(_published(first.swapped(), tmp_path / "report"), "--json")
 
     assert call.status == 1
@@ -68,7 +68,7 @@ def test_a_candidate_that_lost_loses_again_with_status_1(first, tmp_path):  # no
     assert call.json["error"].startswith("not promoted: held_out/loss is worse than the base")
 
 
-def test_people_get_a_table_and_each_check(first, tmp_path):  # noqa: F811
+def test_people_get_a_table_and_each_check(first, tmp_path):
     won, lost = (
         _court(_published(evaluation, tmp_path / name))
         for name, evaluation in {"won": first, "lost": first.swapped()}.items()
@@ -81,7 +81,7 @@ def test_people_get_a_table_and_each_check(first, tmp_path):  # noqa: F811
     assert "not promoted: " in lost.stderr
 
 
-def test_a_changed_sample_changes_the_verdict_and_is_said(first, tmp_path):  # noqa: F811
+def test_a_changed_sample_changes_the_verdict_and_is_said(first, tmp_path):
     folder = _published(first, tmp_path / "report")
     write_samples(folder / "samples" / "tuned" / "arc.jsonl", share(150))
     call = _court(folder, "--json")
@@ -90,13 +90,13 @@ def test_a_changed_sample_changes_the_verdict_and_is_said(first, tmp_path):  # n
     assert call.json["same_as_recorded"] is False
 
 
-def test_the_champion_inside_the_report_is_compared(second, tmp_path):  # noqa: F811
+def test_the_champion_inside_the_report_is_compared(second, tmp_path):
     call = _court(_published(second, tmp_path / "report"), "--json")
     assert {c["against"] for c in call.json["verdict"]["comparisons"]} == {"base", "champion"}
 
 
 def test_a_champion_of_another_report_is_compared_on_the_same_documents(
-    first,  # noqa: F811
+    first,
     tmp_path,
 ):
     candidate = _published(first, tmp_path / "candidate")
@@ -113,7 +113,7 @@ def test_a_champion_of_another_report_is_compared_on_the_same_documents(
 
 
 def test_a_champion_that_was_asked_another_version_of_a_task_is_refused(
-    first,  # noqa: F811
+    first,
     tmp_path,
 ):
     candidate = _published(first, tmp_path / "candidate")
@@ -124,14 +124,14 @@ def test_a_champion_that_was_asked_another_version_of_a_task_is_refused(
     assert "held_out was asked in another version for the champion (2)" in call.json["error"]
 
 
-def test_a_candidate_is_no_better_than_itself(first, tmp_path):  # noqa: F811
+def test_a_candidate_is_no_better_than_itself(first, tmp_path):
     folder = _published(first, tmp_path / "report")
     call = _court(folder, folder, "--json")
     assert call.status == 1
     assert "held_out/loss is not proven better than the champion's" in call.json["error"]
 
 
-def test_the_rules_can_be_a_pipelines_of_today(first, tmp_path, monkeypatch):  # noqa: F811
+def test_the_rules_can_be_a_pipelines_of_today(first, tmp_path, monkeypatch):
     folder = _published(first, tmp_path / "report")
     (tmp_path / "pipelines").mkdir()
     (tmp_path / "pipelines" / "strict.yaml").write_text(
@@ -167,13 +167,13 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert "is no published evaluation" in call.json["error"]
 
 
-def test_a_damaged_report_is_refused(first, tmp_path):  # noqa: F811
+def test_a_damaged_report_is_refused(first, tmp_path):
     folder = _published(first, tmp_path / "report")
     (folder / "results.json").write_text("{}")
     assert "is damaged" in _court(folder, "--json").json["error"]
 
 
-def test_without_rules_a_report_is_not_judged(first, tmp_path):  # noqa: F811
+def test_without_rules_a_report_is_not_judged(first, tmp_path):
     folder = _published(first, tmp_path / "report")
     (folder / "verdict.json").unlink()
     assert "--rules PIPELINE" in _court(folder, "--json").json["error"]

@@ -70,12 +70,19 @@ def loopback_hub() -> Generator[LoopbackHub]:
     class Handler(_Handler):
         pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub = Handler.hub = LoopbackHub(f"http://127.0.0.1:{server.server_port}")
+    with served(Handler) as endpoint:
+        Handler.hub = LoopbackHub(endpoint)
+        yield Handler.hub
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
+    """Answer with ``handler`` on a free port of this machine; gives the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield hub
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

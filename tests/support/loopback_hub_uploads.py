@@ -11,15 +11,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from tests.support.loopback_hub import LoopbackHub, Repo, commit_of
+from tests.support.loopback_hub import LoopbackHub, Repo, commit_of, served
 
 LARGE = 10_000
 """Bytes from which this hub wants a file by LFS."""
@@ -39,16 +38,9 @@ def upload_hub() -> Generator[UploadHub]:
     class Handler(_Handler):
         objects: dict[str, bytes] = {}  # noqa: RUF012  (one hub, one class)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub = Handler.hub = UploadHub(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(Handler) as endpoint:
+        Handler.hub = UploadHub(endpoint)
+        yield Handler.hub
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -20,15 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ModelRecord:
-    """A registered model as the server has it."""
+class _Record:
+    """What all things on the server have."""
 
     id: int
-    name: str
-    owner: str | None
-    state: State
-    created_at: str
-    updated_at: str
     metadata: Metadata
 
     @property
@@ -38,10 +33,20 @@ class ModelRecord:
 
 
 @dataclass(frozen=True)
-class VersionRecord:
+class ModelRecord(_Record):
+    """A registered model as the server has it."""
+
+    name: str
+    owner: str | None
+    state: State
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class VersionRecord(_Record):
     """A version of a model as the server has it."""
 
-    id: int
     name: str
     external_id: str
     state: State
@@ -49,29 +54,16 @@ class VersionRecord:
     description: str
     created_at: str
     updated_at: str
-    metadata: Metadata
-
-    @property
-    def properties(self) -> dict[str, Property]:
-        """Custom properties with their types."""
-        return decode(self.metadata)
 
 
 @dataclass(frozen=True)
-class ArtifactRecord:
+class ArtifactRecord(_Record):
     """The files of a version as the server has them."""
 
-    id: int
     uri: str
     format_name: str
     format_version: str
     state: str
-    metadata: Metadata
-
-    @property
-    def properties(self) -> dict[str, Property]:
-        """Custom properties with their types."""
-        return decode(self.metadata)
 
 
 def read_model(item: Json) -> ModelRecord:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resources.errors import UserError
 from resources.registry.embedded import EmbeddedRegistry
-from resources.registry.port import RegisteredVersion, Registration, Registry
+from resources.registry.port import Registration, Registry
 
 MODEL = "demo-model"
 
@@ -39,63 +39,12 @@ def execute(registry: EmbeddedRegistry, statement: str) -> None:
 # --- what a registration gives
 
 
-def test_a_registered_model_has_all_that_was_said_about_it(registry):
-    registered = registry.register(
-        model(
-            "d1",
-            owner="team nlp",
-            description="answers questions",
-            format_name="gguf",
-            format_version="3",
-            properties={"accuracy": 0.5, "rows": 10},
-        )
-    )
-
-    assert registered.created
-    assert (registered.model, registered.version) == (MODEL, "1.0.0")
-    assert (registered.state, registered.stage) == ("LIVE", "champion")
-    assert (registered.author, registered.description) == ("run 1", "answers questions")
-    artifact = registered.artifact
-    assert (artifact.uri, artifact.digest, artifact.state) == ("s3://models/d1", "d1", "LIVE")
-    assert (artifact.format_name, artifact.format_version) == ("gguf", "3")
-    assert registered.properties == {"accuracy": 0.5, "rows": 10}
-    assert registered.created_at == registered.updated_at
-    assert registered.created_at.endswith("+00:00")
-    assert registry.list_models()[0].owner == "team nlp"
-
-
-def test_what_is_read_is_what_was_registered(registry):
-    registered = registry.register(model("d1", properties={"a": 1}))
-    read = registry.get(MODEL, "1.0.0")
-
-    assert registered.created
-    assert not read.created
-    assert _without_created(read) == _without_created(registered)
-    assert registry.champion(MODEL) == read
-    assert registry.list_versions(MODEL) == [read]
-
-
-def _without_created(version: RegisteredVersion) -> dict[str, object]:
-    return {name: value for name, value in vars(version).items() if name != "created"}
-
-
 def test_the_file_survives_the_registry_that_wrote_it(registry):
     registry.register(model("d1"))
     assert EmbeddedRegistry(path=registry.path).champion(MODEL) == registry.champion(MODEL)
 
 
 # --- versions
-
-
-def test_auto_counts_patches_from_the_base_version(registry):
-    versions = [registry.register(model(d, base_version="2.1.0")).version for d in "abc"]
-    assert versions == ["2.1.0", "2.1.1", "2.1.2"]
-
-
-def test_auto_follows_the_highest_version_by_number_not_by_text(registry):
-    for digest, version in [("a", "1.9.0"), ("b", "1.10.3"), ("c", "1.2.0")]:
-        registry.register(model(digest, version))
-    assert registry.register(model("d")).version == "1.10.4"
 
 
 def test_versions_are_listed_newest_first_by_number(registry):
@@ -112,24 +61,6 @@ def test_models_count_their_versions_apart(registry):
     assert registry.get("other", "1.0.0").artifact.digest == "d2"
 
 
-@pytest.mark.parametrize("version", ["auto", "1.0.0"])
-def test_the_same_content_again_is_the_version_that_it_has(registry, version):
-    first = registry.register(model("d1"))
-    again = registry.register(model("d1", version, author="run 2"))
-
-    assert not again.created
-    assert _without_created(again) == _without_created(first)
-    assert len(registry.list_versions(MODEL)) == 1
-
-
-def test_the_same_content_under_another_explicit_version_is_refused(registry):
-    registry.register(model("d1"))
-    with pytest.raises(
-        UserError, match=r"registered as version 1\.0\.0 already.*cannot be 2\.0\.0"
-    ):
-        registry.register(model("d1", "2.0.0"))
-
-
 def test_an_explicit_version_with_other_content_is_refused(registry):
     registry.register(model("d1", "1.2.3"))
     with pytest.raises(UserError, match=r"version 1\.2\.3 is registered with other content"):
@@ -144,43 +75,7 @@ def test_a_refused_registration_leaves_no_model_behind(registry):
     assert [(m.name, m.owner) for m in registry.list_models()] == [(MODEL, None)]
 
 
-def test_the_same_digest_under_two_models_is_two_versions(registry):
-    assert registry.register(model("d1")).created
-    assert registry.register(model("d1", model="other")).created
-
-
 # --- champions
-
-
-def test_new_content_becomes_champion_and_the_former_one_is_archived(registry):
-    registry.register(model("d1"))
-    registry.register(model("d2"))
-    assert stages(registry) == {"1.0.1": ("champion", "LIVE"), "1.0.0": ("archived", "ARCHIVED")}
-    assert registry.champion(MODEL).version == "1.0.1"
-    assert registry.list_models()[0].champion == "1.0.1"
-
-
-def test_registering_archived_content_again_does_not_change_the_champion(registry):
-    registry.register(model("d1"))
-    registry.register(model("d2"))
-    again = registry.register(model("d1"))
-
-    assert (again.version, again.created, again.stage) == ("1.0.0", False, "archived")
-    assert registry.champion(MODEL).version == "1.0.1"
-
-
-def test_a_former_version_can_be_put_in_force_again(registry):
-    registry.register(model("d1"))
-    registry.register(model("d2"))
-
-    assert registry.set_champion(MODEL, "1.0.0").stage == "champion"
-    assert stages(registry) == {"1.0.1": ("archived", "ARCHIVED"), "1.0.0": ("champion", "LIVE")}
-
-
-def test_putting_the_champion_in_force_changes_nothing(registry):
-    registry.register(model("d1"))
-    before = registry.champion(MODEL)
-    assert registry.set_champion(MODEL, "1.0.0") == before
 
 
 def test_after_a_rollback_auto_still_counts_from_the_highest(registry):
@@ -195,11 +90,6 @@ def test_the_file_itself_refuses_a_second_champion(registry):
     registry.register(model("d2"))
     with pytest.raises(sqlite3.IntegrityError):
         execute(registry, "UPDATE versions SET stage = 'champion', state = 'LIVE'")
-
-
-def test_a_model_that_nobody_registered_has_no_champion(registry):
-    assert registry.champion(MODEL) is None
-    assert registry.list_models() == []
 
 
 # --- repair
@@ -221,13 +111,6 @@ def test_missing_properties_are_repaired_and_those_there_are_stay(registry):
 
     repaired = registry.register(model("d1", properties={"accuracy": 0.9, "rows": 2}))
     assert repaired.properties == {"accuracy": 0.5, "rows": 2}
-
-
-def test_an_owner_can_be_named_later(registry):
-    registry.register(model("d1"))
-    registry.register(model("d1", owner="team nlp"))
-    registry.register(model("d2"))
-    assert registry.list_models()[0].owner == "team nlp"
 
 
 # --- unknown names
