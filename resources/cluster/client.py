@@ -5,6 +5,8 @@ Belongs here: finding the configuration. Does not belong here: any call.
 
 from __future__ import annotations
 
+# The client's package has no types.
+# pyright: reportUnknownMemberType=false
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
