@@ -6,7 +6,7 @@ Belongs here: finding the configuration. Does not belong here: any call.
 from __future__ import annotations
 
 # The client's package has no types.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
