@@ -8,9 +8,10 @@ from typing import Any
 
 import dagster as dg
 
+from ft_assets.assets.champion import is_registered
 from ft_assets.assets.registration import registration_of
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
-from ft_assets.assets.winner import refuse_another_champion, won
+from ft_assets.assets.winner import refuse_another_champion, refuse_other_rules, won
 from ft_assets.cards import CARD_FILE, model_card_of
 from ft_assets.cards.sources import input_of
 from ft_assets.config import Pipeline
@@ -56,6 +57,8 @@ def registered_version(
             settings = this.spec.registry.settings()
             context.log.info(f"Registering in {settings.where}")
             opened = open_registry(registry, settings)
+            if not is_registered(opened, this.spec.registry.name, model.data_version):
+                refuse_other_rules(verdict, this.spec)
             registration = registration_of(
                 this.spec,
                 partition=this.partition,

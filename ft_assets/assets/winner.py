@@ -15,6 +15,7 @@ from ft_assets.evaluation.summary import EvaluationSummary
 from resources.errors import UserError
 
 if TYPE_CHECKING:
+    from ft_assets.config import PipelineSpec
     from resources.registry import RegisteredVersion, Registry
     from resources.store import Artifact
 
@@ -23,6 +24,9 @@ def won(model: Artifact, report: Artifact) -> Verdict:
     """The verdict by which the model may be registered.
 
     A run of this asset alone does not look at the checks, so what they decide by is read again.
+
+    Raises:
+        UserError: there is none for this model, or the model lost.
     """
     metadata: Any = report.manifest.metadata
     if metadata["model_data_version"] != model.data_version:
@@ -37,6 +41,32 @@ def won(model: Artifact, report: Artifact) -> Verdict:
     if not verdict.passed:
         raise UserError(f"not registered: {verdict.reason}")
     return verdict
+
+
+def refuse_other_rules(verdict: Verdict, spec: PipelineSpec) -> None:
+    """Refuse a verdict that was reached by other rules than those in force now.
+
+    Not for a model that is registered already: its verdict is the one of then.
+
+    Raises:
+        UserError: naming the parameters that changed.
+    """
+    then = verdict.settings
+    if then is None:
+        raise UserError("not registered: the verdict names no rules: materialize eval_report again")
+    changed = [
+        f"promotion.{name}"
+        for name in type(spec.promotion).model_fields
+        # Who overrules says so for one run, which need not be this one.
+        if name != "overrule" and getattr(then.promotion, name) != getattr(spec.promotion, name)
+    ]
+    if then.tasks != spec.evaluation.tasks:
+        changed.append("evaluation.tasks")
+    if changed:
+        raise UserError(
+            f"not registered: {', '.join(changed)} changed since the verdict was reached: "
+            "materialize eval_report again, which judges anew by what it has already measured"
+        )
 
 
 def refuse_another_champion(

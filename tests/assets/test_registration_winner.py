@@ -8,8 +8,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ft_assets.assets.winner import refuse_another_champion, won
+from ft_assets.assets.winner import refuse_another_champion, refuse_other_rules, won
+from ft_assets.config import PipelineSpec
 from ft_assets.court import Overrule, Verdict
+from ft_assets.court.verdict import Settings
 from ft_assets.evaluation.summary import EvaluationSummary
 from resources.errors import UserError
 from resources.registry import (
@@ -100,6 +102,47 @@ def test_an_unhealthy_training_is_refused_whatever_the_verdict(store):
     candidate = model(store, health=[SICK])
     with pytest.raises(UserError, match="the training was not healthy"):
         won(candidate, report(store, candidate, verdict=OVERRULED))
+
+
+# --- the rules
+
+
+@pytest.fixture
+def spec():
+    return PipelineSpec.model_validate(
+        {
+            "name": "mine",
+            "dataset": {"uri": "rows.jsonl"},
+            "training": {"base_model": "org/model"},
+            "evaluation": {"tasks": ["arc_easy"]},
+        }
+    )
+
+
+def judged_by(spec: PipelineSpec, **changed: Any) -> Verdict:
+    rules = spec.promotion.model_copy(update=changed)
+    return WON.model_copy(update={"settings": Settings(promotion=rules, tasks=["arc_easy"])})
+
+
+def test_a_verdict_by_the_rules_in_force_counts(spec):
+    refuse_other_rules(judged_by(spec), spec)
+    refuse_other_rules(judged_by(spec, overrule="ann: it is urgent"), spec)
+
+
+def test_a_verdict_by_other_rules_is_refused_and_the_rule_is_named(spec):
+    with pytest.raises(UserError, match="promotion.min_samples changed since the verdict"):
+        refuse_other_rules(judged_by(spec, min_samples=2), spec)
+
+
+def test_a_verdict_about_other_tasks_is_refused(spec):
+    verdict = WON.model_copy(update={"settings": Settings(promotion=spec.promotion, tasks=[])})
+    with pytest.raises(UserError, match="evaluation.tasks changed since the verdict"):
+        refuse_other_rules(verdict, spec)
+
+
+def test_a_verdict_without_rules_is_refused(spec):
+    with pytest.raises(UserError, match="the verdict names no rules"):
+        refuse_other_rules(WON, spec)
 
 
 # --- the champion
