@@ -1,4 +1,7 @@
-"""Fixtures of the tests that run a whole pipeline: the tiny one, before and after its first run."""
+"""Fixtures of the tests that run a whole pipeline: the tiny one, before and after its first run.
+
+And of those that need a cluster, or a server beside it: see tests/support/cluster.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.cluster.fixtures import control_plane, namespace
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
+
+__all__ = ["control_plane", "namespace"]
 
 # A property has no deadline: how long an example takes says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

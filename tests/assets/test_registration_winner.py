@@ -130,13 +130,13 @@ def test_a_verdict_by_the_rules_in_force_counts(spec):
 
 
 def test_a_verdict_by_other_rules_is_refused_and_the_rule_is_named(spec):
-    with pytest.raises(UserError, match="promotion.min_samples changed since the verdict"):
+    with pytest.raises(UserError, match=r"promotion\.min_samples changed since the verdict"):
         refuse_other_rules(judged_by(spec, min_samples=2), spec)
 
 
 def test_a_verdict_about_other_tasks_is_refused(spec):
     verdict = WON.model_copy(update={"settings": Settings(promotion=spec.promotion, tasks=[])})
-    with pytest.raises(UserError, match="evaluation.tasks changed since the verdict"):
+    with pytest.raises(UserError, match=r"evaluation\.tasks changed since the verdict"):
         refuse_other_rules(verdict, spec)
 
 
