@@ -48,18 +48,6 @@ _OWN = frozenset(
 )
 
 
-def before_tasks(lm: object, versions: Mapping[str, str], seed: int) -> None:
-    """Tell a cached model the versions of the tasks that come, and the seed of their draws."""
-    if isinstance(lm, CachedModel):
-        lm.task_versions = dict(versions)
-        lm.seed = seed
-
-
-def answered(lm: object) -> tuple[int, int]:
-    """How many requests were answered from the cache and by the model; zeros without a cache."""
-    return (lm.hits, lm.asked) if isinstance(lm, CachedModel) else (0, 0)
-
-
 @dataclass(slots=True)
 class _Asked:
     """A request and its place among all of the call."""

@@ -187,7 +187,8 @@ def _evaluate(model: CheckedModel, job: _Job) -> _ModelResults:
     progress.say("loading the model")
     lm = load(model, job.plan, on_scored=lambda count: progress.add(count, HELD_OUT))
     lm.seed = job.plan.seed
-    lm.task_versions = {HELD_OUT: SCORING_VERSION}
+    leaves = [leaf for task in job.tasks for leaf in task.leaves.items()]
+    lm.task_versions = {HELD_OUT: SCORING_VERSION} | {n: str(leaf.VERSION) for n, leaf in leaves}
     results = _ModelResults()
     if job.rows is not None:
         _run_held_out(lm, model.name, job, results, progress)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ft_assets.evaluation.cache_model import CachedModel, answered, before_tasks
+from ft_assets.evaluation.cache_model import CachedModel
 from ft_assets.evaluation.held_out import HeldOutRows, held_out_task, row_scores
 from ft_assets.evaluation.models import check_model, load
 from ft_assets.evaluation.plan import EvaluationPlan
@@ -65,6 +65,11 @@ def count_forwards(lm: Any) -> list[int]:
     return calls
 
 
+def counts(lm: Any) -> tuple[int, int]:
+    """Requests answered from the cache and by the model; zeros without a cache."""
+    return (lm.hits, lm.asked) if isinstance(lm, CachedModel) else (0, 0)
+
+
 def run(plan: EvaluationPlan, versions: dict[str, str] | None = None, seed: int = 1) -> Run:
     """The plan's tasks and its held-out rows, through lm-eval's own evaluate."""
     from lm_eval.evaluator import evaluate
@@ -72,7 +77,7 @@ def run(plan: EvaluationPlan, versions: dict[str, str] | None = None, seed: int 
     reported: list[int] = []
     lm = opened(plan, on_scored=reported.append)
     calls = count_forwards(lm)
-    before_tasks(lm, versions or {}, seed)
+    lm.task_versions, lm.seed = versions or {}, seed
     results: dict[str, Any] = {}
     answers: list[str] = []
     for task in build_tasks(plan):
@@ -88,7 +93,7 @@ def run(plan: EvaluationPlan, versions: dict[str, str] | None = None, seed: int 
         evaluate(lm, {"tasks": {"held_out": task}}, bootstrap_iters=0)
         scored = row_scores(task)
         assert sum(reported) == len(rows)
-    return Run(results, len(calls), *answered(lm), scored, answers)
+    return Run(results, len(calls), *counts(lm), scored, answers)
 
 
 def test_the_second_time_the_model_is_not_called(plan_of: Callable[..., EvaluationPlan]) -> None:
@@ -333,7 +338,7 @@ def test_draws_after_a_kill_are_those_without_one(
         task.leaves["echo"].set_config("num_fewshot", 0)
         evaluate(lm, task.loaded, bootstrap_iters=0)
         answers = [str(reply) for item in task.leaves["echo"].instances for reply in item.resps]
-        return Run({}, 0, *answered(lm), [], answers)
+        return Run({}, 0, *counts(lm), [], answers)
 
     resumed = drawn(plan)
     assert resumed.known >= 1
