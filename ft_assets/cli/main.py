@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from ft_assets.cli.output import Commands, command, fail, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
 from ft_assets.config.launchpad import BLOCK_OF_ASSET, GROUP_OF_ASSET
 from resources.errors import UserError
 from resources.home import CHECKOUT
-from resources.sources import redact
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -32,6 +29,7 @@ DEMO_DROP = "drop-1"
     later={
         "court": "ft_assets.cli.court:court",
         "export": "ft_assets.cli.export:export",
+        "list": "ft_assets.cli.listing:list_pipelines",
         "registry": "ft_assets.cli.registry_group:registry",
         "verify": "ft_assets.cli.verify:verify",
     },
@@ -39,43 +37,6 @@ DEMO_DROP = "drop-1"
 @click.version_option(package_name="ft-assets")
 def main() -> None:
     """Fine-tune language models as Dagster assets."""
-
-
-@main.command("list")
-@json_option
-@command
-def list_pipelines(*, as_json: bool) -> None:
-    """List the pipelines."""
-    pipelines = find_pipelines()
-
-    def text(console: Console) -> None:
-        table = Table("pipeline", "algorithm", "base model", "dataset", "description")
-        for pipeline in pipelines:
-            spec = pipeline.spec
-            table.add_row(
-                spec.name,
-                spec.training.algorithm,
-                spec.training.base_model,
-                redact(spec.dataset.uri),
-                spec.description,
-            )
-        console.print(table)
-
-    result = {
-        "pipelines": [
-            {
-                "name": pipeline.spec.name,
-                "file": str(pipeline.file),
-                "partitioned": pipeline.spec.partitioned,
-                "algorithm": pipeline.spec.training.algorithm,
-                "base_model": pipeline.spec.training.base_model,
-                "dataset": redact(pipeline.spec.dataset.uri),
-                "description": pipeline.spec.description,
-            }
-            for pipeline in pipelines
-        ]
-    }
-    show(result, text, as_json=as_json)
 
 
 @main.command()

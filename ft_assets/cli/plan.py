@@ -20,7 +20,7 @@ from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingC
 from ft_assets.config.block import Block
 from ft_assets.config.launchpad import changed_spec
 from ft_assets.definitions import default_resources
-from ft_assets.kubernetes import pod_config
+from ft_assets.kubernetes import step_pod
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
 from ft_assets.training.estimate.world import gib, this_cpu_has_bf16
@@ -85,7 +85,7 @@ def plan(
         measured_tokens_per_second=_measured(store, spec, partition, base, world),
     )
     warnings = [*planned.warnings, *_refusals(spec, world)]
-    pod = pod_config(spec.kubernetes, training.hf_token_env)
+    pod = step_pod(spec, "finetuned_model")
     result = {
         "pipeline": spec.name,
         "partition": partition,
