@@ -32,6 +32,14 @@ def test_a_setting_goes_to_the_asset_that_reads_it(tiny):
     }
 
 
+def test_a_setting_of_a_pod_goes_to_the_step_whose_pod_it_is(tiny):
+    settings = {"kubernetes.memory": "8Gi", "kubernetes.steps.eval_report.gpus": 1}
+    assert run_config(_request(tiny, settings=settings))["ops"] == {
+        "tiny__finetuned_model": {"config": {"kubernetes": {"memory": "8Gi"}}},
+        "tiny__eval_report": {"config": {"kubernetes": {"gpus": 1}}},
+    }
+
+
 def test_force_goes_to_what_is_costly_and_selected(tiny):
     everything = run_config(_request(tiny, force=True))["ops"]
     assert set(everything) == {
@@ -47,7 +55,7 @@ def test_a_run_that_changes_nothing_has_no_config_of_its_own(tiny):
     assert "ops" not in run_config(_request(tiny))
 
 
-@pytest.mark.parametrize("setting", ["dataset", "dataset.", ".split", "kubernetes.workers", ""])
+@pytest.mark.parametrize("setting", ["dataset", "dataset.", ".split", "kubernetes.steps", ""])
 def test_a_setting_that_no_asset_reads_is_refused(tiny, setting):
     with pytest.raises(UserError, match="there is no such parameter"):
         run_config(_request(tiny, settings={setting: 1}))

@@ -20,7 +20,7 @@ from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingC
 from ft_assets.config.block import Block
 from ft_assets.config.launchpad import changed_spec
 from ft_assets.definitions import default_resources
-from ft_assets.kubernetes import step_pod
+from ft_assets.kubernetes import pod_template, step_pod
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
 from ft_assets.training.estimate.world import gib, this_cpu_has_bf16
@@ -28,7 +28,6 @@ from ft_assets.training.plan import (
     Backend,
     backend_arguments,
     choose_backend,
-    refuse_what_never_runs,
 )
 from ft_assets.training.token_report import TokenReport
 from resources.errors import UserError
@@ -85,7 +84,10 @@ def plan(
         measured_tokens_per_second=_measured(store, spec, partition, base, world),
     )
     warnings = [*planned.warnings, *_refusals(spec, world)]
-    pod = step_pod(spec, "finetuned_model")
+    if spec.kubernetes.workers == 1:
+        pod = step_pod(spec, "finetuned_model")
+    else:  # that of each worker
+        pod = pod_template(spec.kubernetes, training.hf_token_env)
     result = {
         "pipeline": spec.name,
         "partition": partition,
@@ -158,7 +160,6 @@ def _refusals(spec: PipelineSpec, world: World) -> list[str]:
     training = spec.training
     refused: list[str] = []
     checks: list[Callable[[], object]] = [
-        lambda: refuse_what_never_runs(spec.kubernetes),
         lambda: backend_arguments(training, spec.kubernetes, cast("Backend", world.backend)),
     ]
     if training.backend not in ("auto", world.backend):

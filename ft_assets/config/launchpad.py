@@ -17,10 +17,11 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 from ft_assets.config.block import Block
 from ft_assets.config.dataset import SourceConfig, SplitConfig
 from ft_assets.config.evaluation import EvaluationConfig
+from ft_assets.config.kubernetes import OTHER_STEPS, TRAINING, StepPodConfig, TrainingPodConfig
 from ft_assets.config.pipeline import PipelineSpec
 from ft_assets.config.promotion import PromotionConfig
 from ft_assets.config.registry import RegistryConfig
-from ft_assets.config.secret import shown_value
+from ft_assets.config.secret import SECRET, shown_value
 from ft_assets.config.training import TrainingConfig
 from resources.errors import UserError
 
@@ -38,7 +39,13 @@ BLOCK_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
 # A second block that an asset reads: the launchpad shows it as a group of the block's name.
 GROUP_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
     "eval_report": ("promotion", PromotionConfig),
+    TRAINING: ("kubernetes", TrainingPodConfig),
 }
+
+POD = "kubernetes"
+"""The group of every asset's config with its pod; in the file, another step's is
+``kubernetes.steps.ASSET``. A pod says where a step runs and nothing of what it makes, so that it is
+no part of ``config_of``."""
 
 # Assets whose work costs enough to be skipped when nothing changed.
 FORCEABLE = ("baseline_report", "finetuned_model", "eval_report")
@@ -51,11 +58,13 @@ class Place:
     asset: str
     group: str | None
     """The group of the asset's config that it is in; None at the top."""
+    name: str | None = None
+    """Its name there, where it is another."""
 
     def put(self, config: dict[str, Any], parameter: str, value: Any) -> None:
         """Set the parameter in the config of the asset's op."""
         fields = config if self.group is None else config.setdefault(self.group, {})
-        fields[parameter] = value
+        fields[self.name or parameter] = value
 
 
 def place_of(block: str, parameter: str) -> Place | None:
@@ -64,7 +73,18 @@ def place_of(block: str, parameter: str) -> Place | None:
         for asset, (owner, part) in table.items():
             if owner == block and parameter in part.model_fields:
                 return Place(asset, block if grouped else None)
+    if block == POD:
+        return _place_in_a_step(parameter)
     return None
+
+
+def _place_in_a_step(parameter: str) -> Place | None:
+    """The place of ``steps.ASSET.NAME``: in the pod of the asset's own config."""
+    steps, _, rest = parameter.partition(".")
+    asset, _, name = rest.partition(".")
+    if steps != "steps" or asset not in OTHER_STEPS or name not in StepPodConfig.model_fields:
+        return None
+    return Place(asset, POD, name)
 
 
 def shown_blocks() -> dict[str, set[str]]:
@@ -79,7 +99,7 @@ def config_of(spec: PipelineSpec, asset: str) -> dict[str, Any]:
     """What an asset reads of the specification, as JSON: its block, and its group by name."""
     config: dict[str, Any] = getattr(spec, BLOCK_OF_ASSET[asset][0]).model_dump(mode="json")
     group = GROUP_OF_ASSET.get(asset)
-    if group is not None:
+    if group is not None and group[0] != POD:
         config[group[0]] = getattr(spec, group[0]).model_dump(mode="json")
     return config
 
@@ -96,12 +116,26 @@ def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
             **_fields(getattr(spec, group), group_class),
         )
         fields[group] = (shown, Field(shown(), description=group_class.__doc__))
+    if asset in OTHER_STEPS:
+        fields[POD] = (dict[str, Any], Field(_own_pod(spec, asset), description=_POD_DESCRIPTION))
     if asset in FORCEABLE:
         fields["force"] = (
             bool,
             Field(False, description="Do the work again although nothing has changed."),
         )
     return create_model(f"{spec.name}_{asset}_config", __base__=dg.Config, **fields)
+
+
+_POD_DESCRIPTION = (
+    "The step's pod on Kubernetes: image, cpu, memory, gpus, env, node_selector, tolerations and "
+    "the other parameters of kubernetes.steps."
+)
+
+
+def _own_pod(spec: PipelineSpec, asset: str) -> dict[str, Any]:
+    """What the file says of the pod of a step that is not the training."""
+    step = spec.kubernetes.steps.get(asset)
+    return step.model_dump() if step else {}
 
 
 def _fields(block: Block, block_class: type[Block]) -> dict[str, Any]:
@@ -118,10 +152,13 @@ def _fields(block: Block, block_class: type[Block]) -> dict[str, Any]:
 def _launchpad_type(annotation: Any) -> Any:
     """The type that Dagster's config system has for a parameter.
 
-    It knows no optional enumeration and no mapping of blocks; as an optional text and as a mapping
-    of anything the value is still checked, by ``effective_spec``, before anything runs.
+    It knows no optional enumeration, and no mapping of blocks or of several types; as an optional
+    text and as a mapping of anything the value is still checked, by ``effective_spec``, before
+    anything runs.
     """
-    if get_origin(annotation) is dict and any(_is_model(part) for part in get_args(annotation)):
+    if get_origin(annotation) is dict and any(
+        _is_model(part) or get_origin(part) in (Union, UnionType) for part in get_args(annotation)
+    ):
         return dict[str, Any]
     if get_origin(annotation) in (Union, UnionType):
         inner = [part for part in get_args(annotation) if part is not NoneType]
@@ -158,6 +195,8 @@ def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> Pipelin
         if asset in GROUP_OF_ASSET:
             group, _ = GROUP_OF_ASSET[asset]
             values[group].update(config.get(group) or {})
+        if asset in OTHER_STEPS and config.get(POD):
+            values[POD]["steps"].setdefault(asset, {}).update(config[POD])
     return changed_spec(values, "this run's config is not valid")
 
 
@@ -177,7 +216,7 @@ def changed_spec(values: Mapping[str, Any], where: str) -> PipelineSpec:
         messages = [
             _where(item["loc"])
             + item["msg"].removeprefix("Value error, ")
-            + shown_value(item["input"])
+            + ("" if item["type"] == SECRET else shown_value(item["input"]))
             for item in error.errors()
         ]
         raise UserError(f"{where}: " + "; ".join(messages)) from error

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from ft_assets.config.block import Block
 from ft_assets.config.pipeline import Pipeline, PipelineSpec
-from ft_assets.config.secret import holds_secret, shown_value
+from ft_assets.config.secret import SECRET, holds_secret, shown_value
 from resources.errors import UserError
 
 _BLOCKS: dict[str, type[Block]] = {
@@ -142,10 +142,11 @@ def _explain(file: Path, text: str, node: yaml.Node, error: ValidationError) -> 
         else:
             mark = found.start_mark if found is not None else key_mark
             said = item["msg"].removeprefix("Value error, ")
-            shown = shown_value(item["input"])
+            shown = "" if item["type"] == SECRET else shown_value(item["input"])
             separator = " " if said.startswith("is ") else ": "
             message = f"{name}{separator if name else ''}{said}{shown}"
-        messages.append(_pointer(file, text, mark, message))
+        shows_line = item["type"] != SECRET
+        messages.append(_pointer(file, text, mark, message, shows_line=shows_line))
     return "\n".join(dict.fromkeys(messages))
 
 
@@ -180,16 +181,18 @@ def _why_not_taken(path: list[str | int]) -> str:
     return "there is no such parameter" + (f"; did you mean {guess}?" if guess else "")
 
 
-def _pointer(file: Path, text: str, mark: yaml.Mark | None, message: str) -> str:
+def _pointer(
+    file: Path, text: str, mark: yaml.Mark | None, message: str, *, shows_line: bool = True
+) -> str:
     """``file:line:column: message`` with the line and a caret under the place.
 
-    Without the line where it shows a secret.
+    Without the line where it shows a secret, or may do so.
     """
     if mark is None:
         return f"{file}: {message}"
     place = f"{file}:{mark.line + 1}:{mark.column + 1}: {message}"
     lines = text.splitlines()
     line = lines[mark.line] if mark.line < len(lines) else ""
-    if holds_secret(line, _PARAMETERS):
+    if not shows_line or holds_secret(line, _PARAMETERS):
         return place
     return f"{place}\n  {line}\n  {' ' * mark.column}^"

@@ -27,9 +27,13 @@ def is_secret_value(value: str) -> bool:
     return _VALUE.search(value) is not None
 
 
+SECRET = "secret"  # noqa: S105
+"""The type of pydantic's error about one: its input is shown nowhere."""
+
+
 def secret_error(message: str) -> Exception:
     """What a validator raises about a secret: it stands for itself, without the value."""
-    return PydanticCustomError("secret", "{message}", {"message": message})
+    return PydanticCustomError(SECRET, "{message}", {"message": message})
 
 
 def shown_value(value: object) -> str:

@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from ft_assets.config import PipelineSpec, find_pipelines
+from ft_assets.config.kubernetes import OTHER_STEPS
 from ft_assets.config.launchpad import (
     BLOCK_OF_ASSET,
     FORCEABLE,
@@ -49,6 +50,10 @@ def test_the_defaults_are_the_files_values(spec, asset):
         group, group_class = GROUP_OF_ASSET[asset]
         _assert_shows(getattr(config, group), getattr(spec, group), group_class)
         names.add(group)
+    if asset in OTHER_STEPS:
+        own = spec.kubernetes.steps.get(asset)
+        assert config.kubernetes == (own.model_dump() if own else {})
+        names.add("kubernetes")
     assert set(config_class.to_fields_dict()) == names
 
 
@@ -107,7 +112,7 @@ def test_a_parameter_is_found_by_its_block_and_name():
     assert config == {"seed": 1, "promotion": {"seed": 2, "confidence": 0.9}}
     assert place_of("dataset", "split").asset == "split_dataset"
     assert place_of("promotion", "tasks") is None
-    assert place_of("kubernetes", "cpu") is None
+    assert place_of("kubernetes", "steps") is None
 
 
 def test_what_an_asset_reads_holds_its_group():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import BaseModel
 
 from ft_assets.config.launchpad import BLOCK_OF_ASSET, run_config_class
 
@@ -84,8 +85,12 @@ def _config(spec: Any, asset: str) -> dict[str, Any]:
 
 
 def text() -> str:
-    """The snapshot as it stands in the file."""
-    return json.dumps(snapshot(), indent=1, sort_keys=True, default=str) + "\n"
+    """The snapshot as it stands in the file; groups of parameters as what is in them."""
+
+    def plain(group: BaseModel) -> dict[str, Any]:
+        return group.model_dump(mode="json")
+
+    return json.dumps(snapshot(), indent=1, sort_keys=True, default=plain) + "\n"
 
 
 if __name__ == "__main__":

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from ft_assets.config import KubernetesConfig, TrainingConfig
+from ft_assets.config.kubernetes.quantity import parse_quantity
 from ft_assets.training.arguments.backends import GPU_BACKEND
 
 GIB = 1024**3
 
 Sharding = Literal["FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "NO_SHARD"]
-
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
-_FACTOR = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18} | {
-    f"{unit}i": 1024.0 ** (power + 1) for power, unit in enumerate("KMGTPE")
-}
 
 
 class World(BaseModel):
@@ -29,17 +24,17 @@ class World(BaseModel):
     backend: str
     on_gpu: bool
     processes: int
-    """Training processes over all workers; one GPU each."""
+    """Training processes over all workers; on GPUs one for each."""
     processes_per_worker: int
     sharding: Sharding
     """How weights, gradients and optimizer are divided; NO_SHARD for one process."""
     precision: Literal["bf16", "fp32"]
     memory_limit: int
-    """Bytes of one GPU, or of the pod for training on the CPU."""
+    """Bytes of one GPU; on the CPU a process's share of the pod's."""
     host_memory: int
     """Bytes of the pod."""
     threads: int
-    """Threads of the cpu backend."""
+    """Threads of a process of the cpu backend."""
     gpu_hour_price: float
     """0: unknown."""
 
@@ -76,10 +71,9 @@ class World(BaseModel):
             on_gpu = chosen != "auto" or kubernetes.gpus_per_worker
             chosen = GPU_BACKEND[training.algorithm] if on_gpu else "cpu"
         on_gpu = chosen != "cpu"
-        per_worker = _processes_per_worker(kubernetes) if on_gpu else 1
-        if chosen == "peft":
-            per_worker = 1
-        processes = per_worker * (kubernetes.workers if on_gpu and chosen != "peft" else 1)
+        per_worker = 1 if chosen == "peft" else _processes_per_worker(kubernetes, on_gpu)
+        processes = per_worker * (1 if chosen == "peft" else kubernetes.workers)
+        memory = bytes_of(kubernetes.memory)
         return cls(
             backend=chosen,
             on_gpu=on_gpu,
@@ -87,9 +81,9 @@ class World(BaseModel):
             processes_per_worker=per_worker,
             sharding=_sharding(training, chosen, processes),
             precision=_precision(training, chosen, cpu_has_bf16),
-            memory_limit=bytes_of(kubernetes.gpu_memory if on_gpu else kubernetes.memory),
-            host_memory=bytes_of(kubernetes.memory),
-            threads=training.threads or max(1, round(quantity(kubernetes.cpu))),
+            memory_limit=bytes_of(kubernetes.gpu_memory) if on_gpu else memory // per_worker,
+            host_memory=memory,
+            threads=training.threads or max(1, round(quantity(kubernetes.cpu) / per_worker)),
             gpu_hour_price=kubernetes.gpu_hour_price,
         )
 
@@ -102,10 +96,7 @@ def this_cpu_has_bf16() -> bool:
 
 def quantity(text: str) -> float:
     """A Kubernetes quantity as a number: ``500m`` is 0.5, ``1Ki`` is 1024."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no Kubernetes quantity")
-    return float(match[1]) * _FACTOR[match[2] or ""]
+    return float(parse_quantity(text))
 
 
 def bytes_of(text: str) -> int:
@@ -118,8 +109,10 @@ def gib(count: float) -> float:
     return round(count / GIB, 2)
 
 
-def _processes_per_worker(kubernetes: KubernetesConfig) -> int:
+def _processes_per_worker(kubernetes: KubernetesConfig, on_gpu: bool) -> int:
     asked = kubernetes.procs_per_worker
+    if not on_gpu and kubernetes.gpus_per_worker:
+        return 1  # a pipeline made for GPUs, tried out without
     return max(1, kubernetes.gpus_per_worker if asked == "auto" else int(asked))
 
 
