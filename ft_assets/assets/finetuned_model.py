@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ft_assets.assets.evaluating import base_folder
 from ft_assets.assets.observations import TrainingObserver
 from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
 from ft_assets.assets.token_report import locate_base_model, tokens_for, training_estimate
@@ -17,7 +18,8 @@ from ft_assets.assets.training_page import training_page
 from ft_assets.charts import lines_chart
 from ft_assets.checks import healthy_training
 from ft_assets.config import Pipeline
-from ft_assets.kubernetes import GPU_POOL, training_op_tags
+from ft_assets.executor import on_kubernetes
+from ft_assets.kubernetes import GPU_POOL
 from ft_assets.lineage import SHORT
 from ft_assets.provenance.digest import files_digest
 from ft_assets.training.curve import Curve
@@ -34,6 +36,9 @@ from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
 from resources.store import Artifact, ArtifactStore
+
+if TYPE_CHECKING:
+    from resources.launcher.trainjob import TrainJobLauncher
 
 NAME = "finetuned_model"
 _SPARKLINE_POINTS = 48
@@ -58,7 +63,6 @@ def finetuned_model(
             "curve. Trained once per fingerprint of data, base model, parameters and code."
         ),
         partitions=partitions,
-        op_tags=training_op_tags(kubernetes, pipeline.spec.training.hf_token_env),
         pool=GPU_POOL if kubernetes.gpus_per_worker else None,
         check_specs=[healthy_training.check_spec(key, partitions)],
     )
@@ -105,6 +109,7 @@ def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> Trai
         held_out_digest=report["held_out_digest"],
         train_rows=report["train_rows"],
         attempt=_attempt(this, store),
+        cluster=on_kubernetes(),
     )
     planned = training_estimate(this, home, tokens, plan.backend)
     if planned is None:
@@ -138,15 +143,37 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             this.report(progress)
             observe(progress)
 
+        nodes = _several_nodes(this, plan, run_dir)
+        if nodes is not None:  # they find the base model prepared
+            base_folder(this, plan.base_model, home, launcher, run_dir)
         this.run_worker(
-            launcher,
-            "ft_assets.training.worker",
+            nodes or launcher,
+            "ft_assets.training.node" if nodes else "ft_assets.training.worker",
             plan,
             run_dir / "plan.json",
             on_progress=listen,
             memory_remedies=plan.host_memory_remedies,
         )
     return run_dir
+
+
+def _several_nodes(this: Step, plan: TrainPlan, run_dir: Path) -> "TrainJobLauncher | None":
+    """What trains on more than one node; None where the step's own pod or machine does."""
+    if this.spec.kubernetes.workers == 1:
+        return None
+    from ft_assets.kubernetes.train_job import train_job_request
+    from resources.cluster.client import namespace
+    from resources.launcher.trainjob import TrainJobLauncher
+
+    request = train_job_request(
+        this.spec,
+        plan,
+        asset=NAME,
+        run_dir=run_dir,
+        run_id=this.context.run.run_id,
+        namespace=namespace(),
+    )
+    return TrainJobLauncher(request=request)
 
 
 def _publish(

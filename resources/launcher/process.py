@@ -27,7 +27,7 @@ from dagster_pipes import PipesParams
 from resources.errors import UserError
 from resources.launcher.child import ERROR_FILE, FINISHED, INTERRUPTED_EXIT, PARENT
 
-_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 """Bars of libraries fill logs; progress is reported."""
 
 Progress = Mapping[str, Any]
@@ -70,7 +70,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             UserError: the worker refused its input.
             ChildFailedError: it ended otherwise than well.
         """
-        log = _EveryFewSeconds(context, self.log_every_seconds)
+        log = EveryFewSeconds(context, self.log_every_seconds)
         seconds = 0.0
 
         def listen(progress: Progress) -> None:
@@ -78,7 +78,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             if progress["phase"] == FINISHED:
                 seconds = float(progress["seconds"])
                 return
-            numbers = {name: _number(value) for name, value in progress.items()}
+            numbers = {name: read_number(value) for name, value in progress.items()}
             on_progress(numbers)
             log(numbers)
 
@@ -87,7 +87,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             termination_timeout_seconds=self.termination_timeout_seconds,
         )
         command = [sys.executable, "-m", module, str(plan)]
-        environment = {**_QUIET, PARENT: str(os.getpid())}
+        environment = {**QUIET, PARENT: str(os.getpid())}
         try:
             with warnings.catch_warnings():
                 # Dagster's own reader uses a part of its interface that it calls a preview.
@@ -124,7 +124,7 @@ class _ProgressReader(PipesTempFileMessageReader):
             yield params
 
 
-class _EveryFewSeconds:
+class EveryFewSeconds:
     """Writes progress to the event log: each new phase, then at most one line per interval."""
 
     def __init__(self, context: dg.AssetExecutionContext, seconds: float) -> None:
@@ -134,6 +134,7 @@ class _EveryFewSeconds:
         self._next = 0.0
 
     def __call__(self, progress: Progress) -> None:
+        """Write it, if it is time."""
         now = time.monotonic()
         finished = progress["total"] and progress["done"] >= progress["total"]
         if progress["phase"] != self._phase or now >= self._next or finished:
@@ -142,7 +143,7 @@ class _EveryFewSeconds:
             self._context.log.info(describe(progress))
 
 
-def _number(value: object) -> object:
+def read_number(value: object) -> object:
     """A value of a report; numbers that are not finite come as texts, as JSON has none."""
     return float(str(value)) if value in ("NaN", "Infinity", "-Infinity") else value
 
