@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ft_assets.cluster.reaper import reaper_sensors
 from ft_assets.config import find_pipelines
 from ft_assets.executor import executor
 from ft_assets.pipeline import pipeline_definitions
@@ -40,7 +41,9 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
     """All pipelines that there are; tests put other resources in place of some."""
     return dg.Definitions.merge(
         dg.Definitions(
-            resources={**default_resources(), **(resource_overrides or {})}, executor=executor()
+            resources={**default_resources(), **(resource_overrides or {})},
+            executor=executor(),
+            sensors=reaper_sensors(),
         ),
         *(pipeline_definitions(pipeline) for pipeline in find_pipelines()),
     )

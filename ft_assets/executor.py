@@ -26,9 +26,9 @@ def executor() -> dg.ExecutorDefinition:
     if name == "multiprocess":
         return dg.multiprocess_executor
     if name == "k8s":
-        from dagster_k8s import k8s_job_executor
+        from ft_assets.cluster.k8s_executor import k8s_executor
 
-        return k8s_job_executor
+        return k8s_executor
     raise UserError(f"FT_EXECUTOR is {name!r}: set one of {', '.join(NAMES)}")
 
 

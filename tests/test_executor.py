@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 import pytest
+from dagster._config import process_config
 from dagster_k8s import k8s_job_executor
 
+from ft_assets.cluster.k8s_executor import k8s_executor
+from ft_assets.cluster.settings import WatchSettings
 from ft_assets.executor import NAMES, executor
 from resources.errors import UserError
 
@@ -15,7 +20,7 @@ from resources.errors import UserError
     [
         ("in_process", dg.in_process_executor),
         ("multiprocess", dg.multiprocess_executor),
-        ("k8s", k8s_job_executor),
+        ("k8s", k8s_executor),
     ],
 )
 def test_the_environment_names_the_executor(monkeypatch, name, expected):
@@ -34,3 +39,24 @@ def test_another_name_is_refused_with_those_that_there_are(monkeypatch, name):
     monkeypatch.setenv("FT_EXECUTOR", name)
     with pytest.raises(UserError, match="set one of in_process, multiprocess, k8s"):
         executor()
+
+
+def _resolved(config: dict[str, Any]) -> dict[str, Any]:
+    result = process_config(k8s_executor.config_schema.as_field().config_type, config)
+    assert result.success, result.errors
+    return result.value
+
+
+def test_the_executor_in_pods_takes_what_dagsters_own_takes():
+    own = set(k8s_job_executor.config_schema.as_field().config_type.fields)
+    assert set(k8s_executor.config_schema.as_field().config_type.fields) == {*own, "watchdog"}
+
+
+def test_jobs_of_steps_have_an_owner_unless_somebody_says_otherwise():
+    assert _resolved({})["enable_owner_references"] is True
+    assert _resolved({"enable_owner_references": False})["enable_owner_references"] is False
+
+
+def test_one_deadline_of_the_watchdog_can_be_changed_alone():
+    watchdog = _resolved({"watchdog": {"patience_seconds": 5.0}})["watchdog"]
+    assert WatchSettings(**watchdog) == WatchSettings(patience_seconds=5.0)
