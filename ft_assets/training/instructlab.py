@@ -10,6 +10,7 @@ from __future__ import annotations
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 import shutil
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,9 +32,15 @@ _NO_FLASH = "disable_flash_attn"
 
 
 def train_with_instructlab(
-    plan: TrainPlan, base: Path, run_dir: Path, report: Reporter
+    plan: TrainPlan,
+    base: Path,
+    run_dir: Path,
+    report: Reporter,
+    prepared: Callable[[], None] = lambda: None,
 ) -> TrainOutcome:
     """Train through ``training_hub.sft`` and return the verified outcome.
+
+    ``prepared`` is called when everything is there that other nodes read.
 
     Raises:
         UserError: no model was written, or one that is not whole; or the run was unhealthy, or
@@ -53,6 +60,7 @@ def train_with_instructlab(
     node = plan.parameters.get("node_rank", 0)
     lines = _Lines(plan.parameters["num_epochs"], counts, padded=bool(arguments.get(_NO_FLASH)))
     theirs = run_dir / _THEIR_METRICS.format(node=node)
+    prepared()
     with following(theirs, run_dir, lines, plan, report) as followed:
         call(partial(sft, **arguments), plan, run_dir / _THEIR_LOG.format(node=node))
     if followed.total_steps is not None and followed.steps < followed.total_steps:
@@ -62,6 +70,20 @@ def train_with_instructlab(
     record_choice(run_dir, folder, plan.checkpoint_choice)
     attention = "sdpa" if arguments.get(_NO_FLASH) else "flash_attention_2"
     return outcome(plan, base, run_dir, followed, counts, model=folder, attention=attention)
+
+
+def train_beside(plan: TrainPlan, base: Path, run_dir: Path) -> None:
+    """Train as a node beside the first, which prepares, follows and verifies.
+
+    Raises:
+        UserError: the run failed for a reason that its input can mend.
+    """
+    node = plan.parameters["node_rank"]
+    prepare(plan, run_dir)
+    from training_hub import sft
+
+    arguments = training_arguments(plan, base, run_dir)
+    call(partial(sft, **arguments), plan, run_dir / _THEIR_LOG.format(node=node))
 
 
 def training_arguments(plan: TrainPlan, base: Path, run_dir: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from importlib.util import find_spec
@@ -42,9 +43,15 @@ _FINAL_LOSS = re.compile(r"^.*Final validation loss: (\S+)", re.MULTILINE)
 
 
 def train_with_mini_trainer(
-    plan: TrainPlan, base: Path, run_dir: Path, report: Reporter
+    plan: TrainPlan,
+    base: Path,
+    run_dir: Path,
+    report: Reporter,
+    prepared: Callable[[], None] = lambda: None,
 ) -> TrainOutcome:
     """Train through ``training_hub.osft`` and return the verified outcome.
+
+    ``prepared`` is called when everything is there that other nodes read.
 
     Raises:
         UserError: no model was written, or one that is not whole; or the run was unhealthy, or
@@ -52,9 +59,7 @@ def train_with_mini_trainer(
         KeyboardInterrupt: it was told to end; where it saves its state, it has.
     """
     prepare(plan, run_dir)
-    flash = find_spec("flash_attn") is not None
-    if not flash:
-        os.environ["TESTING"] = "true"  # its word for SDPA; without it the import fails
+    flash = _attention()
     from training_hub import osft
 
     forget_choice(run_dir)
@@ -68,6 +73,7 @@ def train_with_mini_trainer(
     node = plan.parameters.get("node_rank", 0)
     theirs, log = (run_dir / name.format(node=node) for name in (_THEIR_METRICS, _THEIR_LOG))
     epochs = int(plan.parameters["num_epochs"])
+    prepared()
     with following(theirs, run_dir, _Lines(epochs), plan, report) as followed:
         call(partial(osft, **arguments), plan, log)
     if not _ended(run_dir / MODELS, counts.rows * epochs):
@@ -89,6 +95,29 @@ def train_with_mini_trainer(
     )
     attention = "flash_attention_2" if flash else "sdpa"
     return outcome(plan, base, run_dir, followed, counts, model=folder, attention=attention)
+
+
+def train_beside(plan: TrainPlan, base: Path, run_dir: Path) -> None:
+    """Train as a node beside the first, which prepares, follows and verifies.
+
+    Raises:
+        UserError: the run failed for a reason that its input can mend.
+    """
+    node = plan.parameters["node_rank"]
+    prepare(plan, run_dir)
+    _attention()
+    from training_hub import osft
+
+    arguments = training_arguments(plan, base, run_dir)
+    call(partial(osft, **arguments), plan, run_dir / _THEIR_LOG.format(node=node))
+
+
+def _attention() -> bool:
+    """Whether FlashAttention is used; call it before mini-trainer is imported."""
+    if find_spec("flash_attn") is not None:
+        return True
+    os.environ["TESTING"] = "true"  # its word for SDPA; without it the import fails
+    return False
 
 
 def training_arguments(plan: TrainPlan, base: Path, run_dir: Path) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def make_plan(
     held_out_digest: str | None = None,
     train_rows: int,
     attempt: int = 0,
+    cluster: bool = False,
 ) -> TrainPlan:
     """Plan a run.
 
@@ -100,12 +101,13 @@ def make_plan(
         held_out_digest: digest of the held-out rows; part of it where they choose the checkpoint.
         train_rows: how many there are.
         attempt: 0, or the number of a forced repetition.
+        cluster: whether there is a cluster, which can start several nodes.
 
     Raises:
         UserError: the backend cannot do what the parameters ask for.
     """
     backend = choose_backend(config)
-    refuse_what_never_runs(kubernetes)
+    refuse_what_never_runs(kubernetes, cluster=cluster)
     if config.effective_batch_size > train_rows:
         raise UserError(
             f"training.effective_batch_size ({config.effective_batch_size}) is larger than the "
@@ -204,16 +206,20 @@ def mask_policy(config: TrainingConfig) -> MaskPolicy:
     )
 
 
-def refuse_what_never_runs(kubernetes: KubernetesConfig) -> None:
-    """Refuse, before a run's first step does anything, what no machine could train.
+def refuse_what_never_runs(kubernetes: KubernetesConfig, *, cluster: bool = False) -> None:
+    """Refuse, before a run's first step does anything, what could not be started here.
+
+    Args:
+        kubernetes: the effective ``kubernetes`` block.
+        cluster: whether there is a cluster, which can start several nodes.
 
     Raises:
-        UserError: more than one worker.
+        UserError: more than one worker, and no cluster.
     """
-    if kubernetes.workers > 1:
+    if kubernetes.workers > 1 and not cluster:
         raise UserError(
-            f"kubernetes.workers: {kubernetes.workers}: training on several nodes is not part of "
-            "this version: set 1"
+            f"kubernetes.workers: {kubernetes.workers}: several nodes are started on a Kubernetes "
+            "cluster (FT_EXECUTOR=k8s), and this is none: set 1"
         )
 
 

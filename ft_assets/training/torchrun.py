@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from ft_assets.training.failures import NO_TORCHRUN, TAIL, explain, smaller_parts
+from ft_assets.training.limits import COLLECTIVE_TIMEOUT, NODES_TIMEOUT, limit
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from ft_assets.training.profiling.window import ProfileWindow
@@ -45,14 +46,30 @@ def prepare(plan: TrainPlan, run_dir: Path) -> None:
     Raises:
         UserError: there is no torchrun.
     """
-    os.environ["PATH"] = f"{_bin(run_dir)}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    # Nodes share the run's folder: what two of them write may not be the same file.
+    node = plan.parameters.get("node_rank", 0)
+    own = f"-node-{node}" if node else ""
+    folder = _bin(run_dir / f"bin{own}")
+    os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     # Two runs on one machine would share the file that tells their processes to save and end; one
     # that is left over would end the next run at its first step.
     trigger = f"checkpoint_requested_{plan.fingerprint[:16]}"
     os.environ[_TRIGGER] = trigger
     (_SHARED_MEMORY / trigger).unlink(missing_ok=True)
-    os.environ["HF_DATASETS_CACHE"] = str(run_dir / "tokens" / "cache")
+    os.environ["HF_DATASETS_CACHE"] = str(run_dir / "tokens" / f"cache{own}")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the base model lies in a folder
+    if int(plan.parameters.get("nnodes", 1)) > 1:
+        _limits()
+
+
+def _limits() -> None:
+    """How long torchrun's nodes, and NCCL's processes, wait for each other."""
+    nodes = int(limit(os.environ, NODES_TIMEOUT).total_seconds())
+    os.environ["PET_RDZV_CONF"] = f"timeout={nodes}"
+    exchange = int(limit(os.environ, COLLECTIVE_TIMEOUT).total_seconds())
+    # instructlab-training reads it; mini-trainer 0.9 always waits for three hours, though NCCL
+    # itself notices much sooner that a connection was closed.
+    os.environ.setdefault("INSTRUCTLAB_NCCL_TIMEOUT_MS", str(exchange * 1000))
 
 
 def call(train: Callable[[], Any], plan: TrainPlan, log: Path) -> None:
@@ -155,7 +172,7 @@ def outcome(
     )
 
 
-def _bin(run_dir: Path) -> Path:
+def _bin(folder: Path) -> Path:
     """A folder with a ``torchrun`` that ends when this process does, however it ends.
 
     Without it, a training process that is killed leaves torchrun and its ranks behind, and a GPU
@@ -166,7 +183,6 @@ def _bin(run_dir: Path) -> Path:
     )
     if found is None:
         raise UserError(NO_TORCHRUN)
-    folder = run_dir / "bin"
     if Path(found).parent == folder:
         return folder  # prepared before, in this process
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 # pyright: reportUntypedBaseClass=false, reportUnknownParameterType=false
 # pyright: reportMissingTypeStubs=false
 import json
+import uuid
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -43,7 +44,7 @@ def gpu_backend_profiler(
             step, the others how many steps are done.
     """
     ahead = 1 if backend == "instructlab-training" else 0
-    partial = run_dir / (_WINDOW_FILE + ".partial")
+    partial = run_dir / f"{_WINDOW_FILE}.{uuid.uuid4().hex}"  # several nodes may write at once
     partial.write_text(json.dumps({**asdict(window), "ahead": ahead}))
     partial.replace(run_dir / _WINDOW_FILE)
     return TorchrunProfiler()

@@ -555,12 +555,6 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(planned, gpu, kubernetes)
         planned(kubernetes, backend="instructlab-training")
 
 
-@pytest.mark.parametrize("backend", ["cpu", "instructlab-training"])
-def test_several_nodes_are_refused(planned, gpu, backend):
-    with pytest.raises(UserError, match=r"kubernetes\.workers: 4: .*: set 1"):
-        planned({"workers": 4}, backend=backend)
-
-
 def test_a_batch_larger_than_the_training_set_is_refused(planned):
     with pytest.raises(UserError, match=r"effective_batch_size \(128\) is larger .* \(127 rows\)"):
         planned(backend="cpu", given={"train_rows": 127})

@@ -49,7 +49,7 @@ TORCHRUN: dict[str, Rule] = {
 
 
 def torchrun_world(kubernetes: KubernetesConfig, backend: str) -> dict[str, Any]:
-    """Processes and nodes of torchrun.
+    """Processes per node and nodes of torchrun.
 
     Raises:
         UserError: a process would have no GPU of its own.
@@ -61,4 +61,4 @@ def torchrun_world(kubernetes: KubernetesConfig, backend: str) -> dict[str, Any]
             f"kubernetes.procs_per_worker ({kubernetes.procs_per_worker}) and gpus_per_worker "
             f"({gpus}) do not fit {backend}: it needs a GPU for each process"
         )
-    return {"nproc_per_node": processes, "nnodes": 1}
+    return {"nproc_per_node": processes, "nnodes": kubernetes.workers}

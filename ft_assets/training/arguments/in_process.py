@@ -1,7 +1,11 @@
-"""Our own backends in one process: ``cpu`` for all algorithms, ``peft`` for LoRA on one GPU."""
+"""Our own backends: ``cpu`` for all algorithms, ``peft`` for LoRA on one GPU.
+
+On the CPU several processes may train one model, on one node or several; a GPU has one.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ft_assets.config.kubernetes import KubernetesConfig
@@ -84,6 +88,8 @@ _SHARED: Table = {
     "profiler_steps": To("profiler_steps", leave_out=(0,)),
 }
 
+_NODES: Table = {name: To(name, leave_out=(0, None)) for name in _TORCHRUN}
+
 _ON_CPU: dict[str, Rule] = {
     "optimizer": To("optimizer", allowed=("adamw_torch_fused",), why=_EIGHT_BIT),
     "load_in_4bit": To("load_in_4bit", allowed=(False,), why=_QUANTIZED),
@@ -108,8 +114,8 @@ EXTRA_LORA = frozenset(
 """Arguments of peft's LoraConfig and of bitsandbytes that training_hub's lora_sft knows."""
 
 
-def table(algorithm: str, backend: str) -> Table:
-    """The rules of one algorithm."""
+def table(algorithm: str, backend: str, *, world: bool = False) -> Table:
+    """The rules of one algorithm; ``world`` says whether several processes train."""
     osft = _OF_OSFT if algorithm == "osft" else not_of("osft", OF_OSFT)
     lora = _OF_LORA if algorithm == "lora_sft" else not_of("lora_sft", OF_LORA)
     on_cpu = _ON_CPU if backend == "cpu" else {}
@@ -118,7 +124,8 @@ def table(algorithm: str, backend: str) -> Table:
     threads: dict[str, Rule] = {}
     if backend != "cpu":
         threads["threads"] = To("threads", allowed=(0,), why="it is for the cpu backend: set 0")
-    return {**_SHARED, **osft, **lora, **on_cpu, **threads}
+    nodes: Table = _NODES if world else {}
+    return {**_SHARED, **osft, **lora, **on_cpu, **threads, **nodes}
 
 
 def arguments(config: TrainingConfig, kubernetes: KubernetesConfig, backend: str) -> dict[str, Any]:
@@ -127,37 +134,66 @@ def arguments(config: TrainingConfig, kubernetes: KubernetesConfig, backend: str
     Raises:
         UserError: a parameter cannot be honoured, or the parts of a batch do not fit together.
     """
-    if backend == "peft" and kubernetes.gpus_per_worker > 1:
-        raise UserError(
-            f"kubernetes.gpus_per_worker: {kubernetes.gpus_per_worker}: the peft backend trains on "
-            "one GPU: set 1"
-        )
-    given = apply(table(config.algorithm, backend), config, backend)
-    _parts_agree(config)
+    if backend == "peft":
+        for name in ("gpus_per_worker", "workers"):
+            count = getattr(kubernetes, name)
+            if count > 1:
+                raise UserError(
+                    f"kubernetes.{name}: {count}: the peft backend trains on one GPU: set 1"
+                )
+    world = _world(kubernetes) if backend == "cpu" else {}
+    processes = math.prod(world.values())
+    given = apply(table(config.algorithm, backend, world=bool(world)), config, backend)
+    _parts_agree(config, processes)
     micro, accumulation = config.micro_batch_size, config.gradient_accumulation_steps
     given.pop("gradient_accumulation_steps", None)
     if accumulation and not micro:
-        given["micro_batch_size"] = config.effective_batch_size // accumulation
+        given["micro_batch_size"] = config.effective_batch_size // (accumulation * processes)
+    given.update(world)
     extra = EXTRA_LORA if config.algorithm == "lora_sft" else frozenset[str]()
     return with_extra(given, config, backend, extra)
 
 
-def _parts_agree(config: TrainingConfig) -> None:
-    """effective batch = micro batch x accumulation x GPUs, with one GPU or none here."""
+def _world(kubernetes: KubernetesConfig) -> dict[str, int]:
+    """Processes per node and nodes, where several processes train on the CPU; else nothing.
+
+    A pipeline made for GPUs, tried out where there are none, trains in one process per node.
+    """
+    asked = kubernetes.procs_per_worker
+    on_cpu = kubernetes.gpus_per_worker == 0 and asked != "auto"
+    per_node = int(asked) if on_cpu else 1
+    if per_node * kubernetes.workers == 1:
+        return {}
+    return {"nproc_per_node": per_node, "nnodes": kubernetes.workers}
+
+
+def _parts_agree(config: TrainingConfig, processes: int) -> None:
+    """effective batch = micro batch x accumulation x processes; one where a GPU trains."""
     batch = config.effective_batch_size
     micro, accumulation = config.micro_batch_size, config.gradient_accumulation_steps
-    if micro and accumulation and micro * accumulation != batch:
+    if batch % processes:
+        lower = batch - batch % processes
+        fitting = f"{lower} or {lower + processes}" if lower else str(processes)
         raise UserError(
-            f"training.micro_batch_size ({micro}) x gradient_accumulation_steps ({accumulation}) "
-            f"is {micro * accumulation} and effective_batch_size is {batch}: set the last to "
-            f"{micro * accumulation}, or leave one of the first two out"
+            f"training.effective_batch_size ({batch}) is not divided by the {processes} training "
+            f"processes (kubernetes.workers x procs_per_worker): set {fitting}"
+        )
+    product = micro * accumulation * processes
+    if product and product != batch:
+        of_all = f" x {processes} training processes" if processes > 1 else ""
+        raise UserError(
+            f"training.micro_batch_size ({micro}) x gradient_accumulation_steps ({accumulation})"
+            f"{of_all} is {product} and effective_batch_size is {batch}: set the last to "
+            f"{product}, or leave one of the first two out"
         )
     for name, parts in (
         ("micro_batch_size", micro),
         ("gradient_accumulation_steps", accumulation),
     ):
-        if parts and batch % parts:
+        share = batch // processes
+        if parts and share % parts:
+            of_all = "" if processes == 1 else f", of which each process has {share} rows"
             raise UserError(
-                f"training.{name} ({parts}) does not divide effective_batch_size ({batch}): "
-                "choose one that does"
+                f"training.{name} ({parts}) does not divide effective_batch_size ({batch})"
+                f"{of_all}: choose one that does"
             )

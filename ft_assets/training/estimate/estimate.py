@@ -156,7 +156,7 @@ def _verdict(share: float) -> Literal["fits", "tight", "too_large"]:
 def _host_memory(model: Architecture, world: World, needed: Memory) -> int:
     """Each process loads the model as it is published before it goes to its GPU."""
     if not world.on_gpu:
-        return needed.total
+        return world.processes_per_worker * needed.total
     loaded = model.parameters * model.bytes_per_parameter
     return int(world.processes_per_worker * (loaded + _HOST_PROCESS_BYTES))
 

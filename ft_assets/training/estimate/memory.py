@@ -176,7 +176,7 @@ def _logits(model: Architecture, config: TrainingConfig, world: World, part: Par
 
 def _buffers(model: Architecture, config: TrainingConfig, world: World, trained: Trained) -> float:
     framework = _CUDA_BYTES if world.on_gpu else _PROCESS_BYTES
-    if world.processes > 1:
+    if world.processes > 1 and world.on_gpu:
         framework += _NCCL_BYTES
     if world.in_process:
         return framework + autocast_copies(model, config, world, trained)

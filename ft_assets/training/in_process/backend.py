@@ -1,7 +1,8 @@
 """training_hub's backend ``cpu`` for ``sft``, ``osft`` and ``lora_sft``, and ``peft`` for the last.
 
-It does in one process what the GPU backends do: on the CPU, or on one GPU (``peft``). It takes the
-arguments of training_hub's functions and is reached through them, as every other backend is.
+It does in this process what the GPU backends do: on the CPU, or on one GPU (``peft``); on the CPU
+others like it may take part (``world.py``). It takes the arguments of training_hub's functions and
+is reached through them, as every other backend is.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ from ft_assets.training.health import Planned
 from ft_assets.training.in_process import trackers
 from ft_assets.training.in_process.allocator import give_back_freed_memory, keep_freed_memory
 from ft_assets.training.in_process.best import Best, BestCallback, best_so_far, load_best
+from ft_assets.training.in_process.call import call_of
 from ft_assets.training.in_process.checkpoints import last_checkpoint
 from ft_assets.training.in_process.disk_space import full_disk_refused
-from ft_assets.training.in_process.held_out import HeldOutCallback, held_out_rows
+from ft_assets.training.in_process.held_out import HeldOutCallback
 from ft_assets.training.in_process.interruption import Interruption
 from ft_assets.training.in_process.live import MetricsCallback
-from ft_assets.training.in_process.machine import decide
 from ft_assets.training.in_process.methods import METHODS
 from ft_assets.training.in_process.profiler import ProfilerCallback
 from ft_assets.training.in_process.resumable import CheckpointCallback, ResumableTrainer
 from ft_assets.training.in_process.row_attention import keeps_rows_apart
 from ft_assets.training.in_process.saving import save_model
 from ft_assets.training.in_process.settings import Settings
-from ft_assets.training.in_process.tokens import TokenFile, tokenize
+from ft_assets.training.in_process.token_folder import held_out_rows, token_counts
+from ft_assets.training.in_process.tokens import TokenFile
+from ft_assets.training.in_process.world import ALONE, World
 from ft_assets.training.metrics import METRICS_FILE
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
@@ -48,26 +51,23 @@ from resources.errors import UserError
 from resources.launcher.child import Reporter
 
 
-def train_in_process(plan: TrainPlan, base: Path, run_dir: Path, report: Reporter) -> TrainOutcome:
-    """Train through training_hub's function of the algorithm and return the verified outcome."""
+def train_in_process(
+    plan: TrainPlan, base: Path, run_dir: Path, report: Reporter, world: World = ALONE
+) -> TrainOutcome | None:
+    """Train through training_hub's function of the algorithm and return the verified outcome.
+
+    Returns:
+        None in every process but the first: that one writes and verifies.
+    """
     for algorithm, backend in _BACKENDS.items():
         AlgorithmRegistry.register_backend(algorithm, "cpu", backend)
     AlgorithmRegistry.register_backend("lora_sft", "peft", InProcessLora)
     train = getattr(training_hub, plan.algorithm)
     try:
-        outcome: TrainOutcome = train(
-            model_path=str(base),
-            data_path=plan.train_file,
-            ckpt_output_dir=str(run_dir),
+        outcome: TrainOutcome | None = train(
             backend=plan.backend,
-            held_out_path=plan.held_out_file,
-            machine=decide(plan, run_dir),
-            report=report,
-            mask=plan.mask.model_dump(mode="json"),
-            checkpoint_choice=plan.checkpoint_choice,
-            on_unhealthy=plan.on_unhealthy,
-            fingerprint=plan.fingerprint,
-            **plan.parameters,
+            world=world,
+            **call_of(plan, base, run_dir, report),
         )
     except (RuntimeError, ImportError, ValueError) as error:
         out_of_memory = isinstance(error, torch.OutOfMemoryError)
@@ -84,8 +84,8 @@ class InProcessSft(Backend):
 
     algorithm = "sft"
 
-    def execute_training(self, algorithm_params: dict[str, Any]) -> TrainOutcome:
-        """Train and return the outcome.
+    def execute_training(self, algorithm_params: dict[str, Any]) -> TrainOutcome | None:
+        """Train and return the outcome, in the first process.
 
         Raises:
             TypeError: an argument that this backend does not have: none is ignored.
@@ -96,7 +96,7 @@ class InProcessSft(Backend):
             keep_freed_memory()
         disable_progress_bar()
         set_seed(settings.seed)
-        interruption = Interruption(settings.report)
+        interruption = Interruption(settings.report, settings.world)
         with full_disk_refused(settings.run_dir), interruption.listening():
             return _train(settings, interruption)
 
@@ -116,19 +116,13 @@ class InProcessLora(InProcessSft):
 _BACKENDS = {"sft": InProcessSft, "osft": InProcessOsft, "lora_sft": InProcessLora}
 
 
-def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
-    run_dir = settings.run_dir
+def _train(settings: Settings, interruption: Interruption) -> TrainOutcome | None:
+    run_dir, world = settings.run_dir, settings.world
     tokenizer = AutoTokenizer.from_pretrained(settings.model_path, local_files_only=True)
-    counts = tokenize(
-        Path(settings.data_path),
-        run_dir / "tokens",
-        tokenizer,
-        settings.max_seq_len,
-        settings.policy,
-        report=settings.report,
-    )
+    counts = token_counts(settings, tokenizer)
     method = METHODS[settings.algorithm](settings)
     model = method.load()
+    world.copy_from_first([*model.parameters(), *model.buffers()])
     packed = _packs(settings, model, len(tokenizer))
     held_out = HeldOutCallback(held_out_rows(settings, tokenizer), settings.validation_steps)
     metrics = MetricsCallback(
@@ -138,8 +132,10 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
         on_unhealthy=settings.on_unhealthy,
         held_out_losses=held_out.losses,
     )
-    profilers = _profiler(settings)
+    profilers = _profiler(settings) if world.first else []
     os.environ.update(trackers.environment(settings))
+    writers = [metrics] if world.first else []
+    checkpoints = CheckpointCallback(settings.checkpoint_at_epoch, settings.save_samples)
     trainer = ResumableTrainer(
         settings=settings,
         interruption=interruption,
@@ -148,15 +144,16 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
         train_dataset=TokenFile(run_dir / "tokens"),
         optimizers=(method.optimizer(model), None),
         callbacks=[
-            metrics,
+            *writers,
             held_out,
-            CheckpointCallback(settings.checkpoint_at_epoch, settings.save_samples),
+            checkpoints,
             interruption,
             *profilers,  # last: what they write is no part of the step's time
         ],
         max_tokens=settings.max_tokens_per_gpu,
         max_rows=settings.micro_batch_size or None,
         packed=packed,
+        world=world,
     )
     trainer.remove_callback(PrinterCallback)  # the metrics callback reports
     metrics.trainer = held_out.trainer = trainer
@@ -167,7 +164,11 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
         for profiler in profilers:
             profiler.close()
     give_back_freed_memory()
+    if interruption.stopped_at is not None or not world.first:
+        world.barrier()  # the first process has written all there is to write
     interruption.raise_if_stopped(int(trainer.state.max_steps))
+    if not world.first:
+        return None
 
     last_step = int(trainer.state.global_step)
     folder = save_model(
@@ -179,6 +180,7 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome:
         choice=settings.checkpoint_choice,
         held_out_loss=best.loss if best else trainer.held_out_losses.get(last_step),
     )
+    world.barrier()
     return _outcome(settings, counts, trainer, metrics, folder, packed=packed)
 
 
@@ -190,14 +192,24 @@ def _train_on(trainer: ResumableTrainer, settings: Settings) -> Best | None:
     """
     run_dir, fingerprint = settings.run_dir, settings.fingerprint
     keeper: BestCallback | None = None
-    if settings.checkpoint_choice == "best":
+    if settings.checkpoint_choice == "best" and settings.world.first:
         keeper = BestCallback(trainer, best_so_far(run_dir, fingerprint, settings.report))
         trainer.add_callback(keeper)  # after the one that measures
-    checkpoint = last_checkpoint(run_dir, fingerprint, settings.report, best_loss=trainer.best_loss)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    checkpoint = _resumes_from(trainer, settings)
+    trainer.train(resume_from_checkpoint=str(run_dir / checkpoint) if checkpoint else None)
     if keeper is None or trainer.interruption.stopped_at is not None:
         return None
     return load_best(keeper.best, trainer.model, settings)
+
+
+def _resumes_from(trainer: ResumableTrainer, settings: Settings) -> str:
+    """The name of the checkpoint that all processes go on from; empty for the start."""
+    if not settings.world.first:
+        return settings.world.text("")
+    checkpoint = last_checkpoint(
+        settings.run_dir, settings.fingerprint, settings.report, best_loss=trainer.best_loss
+    )
+    return settings.world.text(checkpoint.name if checkpoint else "")
 
 
 def _profiler(settings: Settings) -> list[ProfilerCallback]:
@@ -252,7 +264,7 @@ def _arguments(settings: Settings) -> TrainingArguments:
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        report_to=trackers.report_to(settings),
+        report_to=trackers.report_to(settings) if settings.world.first else [],
         run_name=trackers.run_name(settings),
         disable_tqdm=True,
     )
@@ -298,6 +310,7 @@ def _outcome(
         settings={
             **settings.machine,
             "packed": packed,
+            **({"processes": settings.world.size} if settings.world.size > 1 else {}),
             "torch": torch.__version__,
             "transformers": __import__("transformers").__version__,
         },

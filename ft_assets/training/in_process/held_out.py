@@ -7,21 +7,16 @@ from __future__ import annotations
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyright: reportMissingParameterType=false, reportMissingTypeArgument=false
 # pyright: reportIncompatibleMethodOverride=false
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ft_assets.training.in_process.settings import Settings
-from ft_assets.training.in_process.tokens import TokenFile, tokenize
+from ft_assets.training.in_process.tokens import TokenFile
 from ft_assets.training.in_process.trainer import RowTrainer, loss_sum, parts
-from resources.errors import UserError
 
 LOGGED_AS = "eval_loss"
 """Its name in the Trainer's log history and in trackers."""
-_TOKENS = "tokens-held-out"
 
 
 class HeldOutCallback(TrainerCallback):
@@ -69,44 +64,13 @@ def held_out_loss(trainer: RowTrainer, model: torch.nn.Module, rows: TokenFile) 
     was_training = model.training
     model.eval()
     total, trained = 0.0, 0
-    stored = (rows[index] for index in range(len(rows)))
+    world = trainer.world
+    stored = (rows[index] for index in world.mine(range(len(rows))))
     # Only iterated over: memory holds one part.
     for part in parts(stored, trainer.max_tokens, trainer.max_rows):  # pyright: ignore[reportArgumentType]
         with trainer.compute_loss_context_manager():
             total += float(loss_sum(model, part))
         trained += sum(int(row.trained.sum()) for row in part)
     model.train(was_training)
-    return total / trained
-
-
-def held_out_rows(settings: Settings, tokenizer: Any) -> TokenFile | None:
-    """The first ``validation_rows`` held-out rows as tokens; None where nothing is measured.
-
-    Raises:
-        UserError: none of them can be measured.
-    """
-    if not settings.validation_steps:
-        return None
-    if settings.held_out_path is None:
-        raise UserError(
-            f"training.validation_steps ({settings.validation_steps}) measures held-out rows and "
-            "there are none: set 0"
-        )
-    first = settings.run_dir / "held-out.jsonl"
-    with Path(settings.held_out_path).open("rb") as source, first.open("wb") as target:
-        target.writelines(islice(source, settings.validation_rows))
-    try:
-        tokenize(
-            first,
-            settings.run_dir / _TOKENS,
-            tokenizer,
-            settings.max_seq_len,
-            settings.policy,
-            report=settings.report,
-        )
-    except UserError as error:
-        raise UserError(
-            f"the first {settings.validation_rows} held-out rows (training.validation_rows) cannot "
-            f"be measured: {error}"
-        ) from error
-    return TokenFile(settings.run_dir / _TOKENS)
+    total, counted = world.total(total, trained)
+    return total / counted

@@ -22,6 +22,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ft_assets.training.in_process.world import ALONE, World
 from resources.launcher.child import Reporter
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -32,10 +33,12 @@ class Interruption(TrainerCallback):
 
     Before the first step there is nothing to keep, and a signal raises KeyboardInterrupt at once.
     After the last step the model is written all the same: that is the quickest way to an end.
+    Of several processes all end after the same step, whichever was asked.
     """
 
-    def __init__(self, report: Reporter) -> None:
+    def __init__(self, report: Reporter, world: World = ALONE) -> None:
         self.report = report
+        self.world = world
         self.requested = False
         self.stopped_at: int | None = None
         """The step after which the training was ended before its time."""
@@ -69,7 +72,8 @@ class Interruption(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ask for a checkpoint and for the end."""
-        if self.requested and state.global_step < state.max_steps:
+        if self.world.any(self.requested) and state.global_step < state.max_steps:
+            self.requested = True
             self.stopped_at = state.global_step
             control.should_save = True
             control.should_training_stop = True

@@ -23,9 +23,10 @@ def decide(plan: TrainPlan, run_dir: Path) -> dict[str, str | int]:
     file = run_dir / _FILE
     if file.exists():
         return json.loads(file.read_text())
+    processes = int(plan.parameters.get("nproc_per_node", 1))
     decided: dict[str, str | int] = {
         "device": device(plan.backend),
-        "threads": plan.parameters["threads"] or free_cores(),
+        "threads": plan.parameters["threads"] or max(1, free_cores() // processes),
         "precision": precision(plan.parameters["precision"], device(plan.backend)),
     }
     partial = file.with_suffix(".partial")

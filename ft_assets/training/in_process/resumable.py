@@ -41,6 +41,8 @@ class ResumableTrainer(RowTrainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write ``checkpoint-STEP``; that of an interruption always holds the full state."""
+        if not self.world.first:
+            return
         settings, step = self.settings, int(self.state.global_step)
         full = settings.save_full_state or self.interruption.requested
         self.args.save_only_model = not full

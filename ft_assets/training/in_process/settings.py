@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ft_assets.training.in_process.world import ALONE, World
 from ft_assets.training.mask import MaskPolicy
 from resources.launcher.child import Reporter
 
@@ -88,6 +89,9 @@ class Settings:
     mlflow_run_name: str | None = None
     profiler_steps_start: int = 0
     profiler_steps: int = 0
+
+    world: World = ALONE
+    """The processes that train together; this one is among them."""
 
     callbacks: list[Any] = field(default_factory=list[Any])
     """Always passed by training_hub; ours has none, since the Trainer's own do the work."""

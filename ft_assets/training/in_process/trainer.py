@@ -4,7 +4,7 @@ The rows of a batch are laid end to end in one sequence; position ids that start
 keep them apart in attention (models on which that does not hold, by a measurement before the first
 step, get one row at a time). The output layer, a third of a small model's work, is computed only
 where an assistant's token is predicted. Both leave the loss as it is: the mean over the trained
-tokens of the whole batch.
+tokens of the whole batch, over all processes where several train.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.nn import functional
 from transformers import Trainer
 
 from ft_assets.training.in_process.tokens import Row
+from ft_assets.training.in_process.world import ALONE, World
 
 
 class RowTrainer(Trainer):
@@ -33,6 +34,7 @@ class RowTrainer(Trainer):
         max_tokens: int,
         packed: bool,
         max_rows: int | None = None,
+        world: World = ALONE,
         **kwargs: Any,
     ) -> None:
         config = kwargs["model"].config
@@ -41,6 +43,7 @@ class RowTrainer(Trainer):
         config.use_cache = uses_cache  # the base class switches it off, and it would be saved so
         self.max_tokens = max_tokens if packed else 1
         self.max_rows = max_rows
+        self.world = world
         self.last_loss = float("nan")
         """Mean loss per trained token of the last batch, in nats."""
         self.tokens_seen = 0
@@ -57,15 +60,29 @@ class RowTrainer(Trainer):
         rows: list[Row] = inputs["rows"]
         trained = sum(int(row.trained.sum()) for row in rows)
         loss = torch.zeros((), device=self.args.device)
-        for part in parts(rows, self.max_tokens, self.max_rows):
+        for part in parts(self.world.mine(rows), self.max_tokens, self.max_rows):
             with self.compute_loss_context_manager():
                 part_loss = loss_sum(model, part) / max(trained, 1)
             self.accelerator.backward(part_loss)
             loss += part_loss.detach()
+        if self.world.size > 1:
+            loss = self._together(model, loss, trained)
         self.tokens_seen += sum(len(row.ids) for row in rows)
         self.trained_tokens_seen += trained
         self.last_loss = loss.item()
         return loss
+
+    def _together(self, model: torch.nn.Module, loss: torch.Tensor, trained: int) -> torch.Tensor:
+        """The whole batch's gradients and loss, from every process's share.
+
+        Raises:
+            RuntimeError: the processes did not take their rows from the same batch.
+        """
+        self.world.add_up_gradients(model.parameters())
+        total, counted = self.world.total(float(loss), float(trained))
+        if counted != trained * self.world.size:
+            raise RuntimeError("the training processes have different rows in the same batch")
+        return torch.full_like(loss, total)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: the batch has no tensor that the estimate of the base class reads."""
