@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Generator
@@ -13,6 +12,8 @@ from typing import Any
 import dagster as dg
 
 from resources.errors import UserError
+from resources.store.lease import Holder
+from resources.store.lock_file import file_lock
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 """The repository, when the packages run out of one; elsewhere the folder they are installed in."""
@@ -40,20 +41,16 @@ class Home(dg.ConfigurableResource[Any]):
         return Path(self.path) / "scratch"
 
     @contextmanager
-    def exclusively(self, name: str, on_wait: Callable[[], None]) -> Generator[None]:
+    def exclusively(
+        self, name: str, holder: Holder, on_wait: Callable[[Holder | None], None]
+    ) -> Generator[None]:
         """Hold the lock ``name`` of this home: two runs of one asset would share a run folder.
 
-        The lock is gone with the process that holds it, however that ends. ``on_wait`` is called
-        when another one holds it.
+        It holds on one host. Where pods on several share the home, the artifact store is in a
+        bucket, whose ``lease`` is held instead. The lock is gone with the process that holds it,
+        however that ends. ``on_wait`` is called when another one holds it.
         """
-        folder = Path(self.path) / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{name}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(Path(self.path) / "locks", name, holder, on_wait):
             yield
 
 

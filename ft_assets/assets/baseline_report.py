@@ -17,7 +17,8 @@ from ft_assets.assets.evaluating import (
     read_summary,
 )
 from ft_assets.assets.evaluation_page import REPORT_FILE, baseline_page
-from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.assets.pipeline_asset import pipeline_asset
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.token_report import locate_base_model
 from ft_assets.config import Pipeline
 from ft_assets.config.launchpad import run_config_class

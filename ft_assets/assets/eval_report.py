@@ -32,7 +32,8 @@ from ft_assets.assets.evaluation_page import (
     comparison_page,
     regression_rows,
 )
-from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.assets.pipeline_asset import pipeline_asset
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.checks.court_checks import check_results, check_specs
 from ft_assets.config import Pipeline
 from ft_assets.court import Verdict, judge

@@ -12,7 +12,8 @@ import dagster as dg
 
 from ft_assets.assets.evaluating import base_folder
 from ft_assets.assets.observations import TrainingObserver
-from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.assets.pipeline_asset import pipeline_asset
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.token_report import locate_base_model, tokens_for, training_estimate
 from ft_assets.assets.training_page import training_page
 from ft_assets.charts import lines_chart

@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 
 from ft_assets.assets.champion import is_registered
+from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.registration import registration_of
-from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.winner import refuse_another_champion, refuse_other_rules, won
 from ft_assets.cards import CARD_FILE, model_card_of
 from ft_assets.cards.sources import input_of

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import dagster as dg
 
+from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.raw_dataset import EVAL_ROWS_FILE, keys
-from ft_assets.assets.step import Materialized, Step, pipeline_asset, step, unchanged
+from ft_assets.assets.step import Materialized, Step, step, unchanged
 from ft_assets.cards import CARD_FILE, dataset_card
 from ft_assets.checks import split_checks
 from ft_assets.config import Pipeline

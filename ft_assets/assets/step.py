@@ -1,13 +1,14 @@
-"""What the steps of all assets have in common: how one begins, fails and is described.
+"""What the steps of all assets have in common: how one begins, works, publishes and fails.
 
-Belongs here: the frame of an asset. Does not belong here: what an asset does.
+Belongs here: the frame of a step. Does not belong here: what Dagster knows of an asset before it
+runs (``pipeline_asset.py``), and what an asset does.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,10 @@ import dagster as dg
 from pydantic import BaseModel
 
 from ft_assets import progress
+from ft_assets.assets.interrupted import ending_when_lost
 from ft_assets.config import Pipeline, PipelineSpec
-from ft_assets.config.launchpad import (
-    BLOCK_OF_ASSET,
-    config_of,
-    effective_spec,
-    run_config_class,
-)
+from ft_assets.config.launchpad import config_of, effective_spec
+from ft_assets.executor import on_kubernetes
 from ft_assets.lineage import lineage_metadata
 from ft_assets.provenance.digest import value_digest
 from ft_assets.provenance.envelope import seal
@@ -36,45 +34,14 @@ from resources.home import Home
 from resources.launcher.process import ChildFailedError, ProcessLauncher
 from resources.registry import refuse_what_is_lost
 from resources.sources import SourceUnavailableError, redact
-from resources.store import Artifact, ArtifactStore, Draft, Manifest
+from resources.store import Artifact, ArtifactStore, Draft, Holder, Lease, Manifest, this_holder
 
 if TYPE_CHECKING:
+    from resources.launcher.trainjob import TrainJobLauncher
+
     Materialized = dg.MaterializeResult[Any]
 else:  # Dagster reads the annotation and knows the class alone
     Materialized = dg.MaterializeResult
-
-
-def pipeline_asset(
-    pipeline: Pipeline,
-    name: str,
-    *,
-    after: Sequence[str],
-    kinds: set[str],
-    code_version: str,
-    description: str,
-    partitions: dg.PartitionsDefinition[str] | None,
-    **further: Any,
-) -> Callable[[Callable[..., Materialized]], dg.AssetsDefinition]:
-    """``dg.asset`` for the asset ``[pipeline, name]``, with what all assets of a pipeline share."""
-    spec = pipeline.spec
-    config: dict[str, Any] = {}
-    if BLOCK_OF_ASSET[name][1].model_fields:  # an empty schema would show an empty form
-        config["config_schema"] = run_config_class(spec, name).to_config_schema()
-    make: Any = dg.asset
-    decorator: Any = make(
-        key=[spec.name, name],
-        group_name=spec.name,
-        deps=[dg.AssetKey([spec.name, other]) for other in after],
-        kinds=kinds,
-        owners=spec.owners,
-        tags={"pipeline": spec.name, **spec.tags},
-        code_version=code_version,
-        description=description,
-        partitions_def=partitions,
-        **config,
-        **further,
-    )
-    return decorator
 
 
 @dataclass(frozen=True)
@@ -90,6 +57,8 @@ class Step:
     started_at: str
     work_seconds: list[float] = field(default_factory=list[float])
     """Time inside the work itself, piece by piece; the rest of a step is the platform's."""
+    leases: list[Lease] = field(default_factory=list[Lease])
+    """What keeps other runs from the same work; asked once more before anything is published."""
     signing_key: SigningKey | None = None
     """Signs what the step publishes; read when the step begins, so that a bad one costs no work."""
 
@@ -117,12 +86,27 @@ class Step:
 
     @contextmanager
     def alone(self, home: Home) -> Generator[None]:
-        """Keep other runs of this asset and drop waiting; what they find then may be up to date."""
+        """Keep other runs of this asset and drop waiting; what they find then may be up to date.
 
-        def say() -> None:
-            self.context.log.info("Another run is making this asset for this drop: waiting for it")
+        On all machines that share a store in a bucket; with a store in a folder, on this one. A
+        run that loses its place (it was paused, or cut off from the store) stops and may be
+        tried again: another one may be at work in the same run folder.
+        """
+        store: ArtifactStore = self.context.resources.store
+        holder = this_holder(
+            self.context.run.run_id, str(self.context.op_execution_context.op_handle)
+        )
+        name = self.run_folder_prefix
 
-        with home.exclusively(self.run_folder_prefix, say):
+        def say(other: Holder | None) -> None:
+            who = "another run" if other is None else other
+            self.context.log.info(f"Waiting: this asset is being made for this drop by {who}")
+
+        with ending_when_lost() as end, ExitStack() as held:
+            if not store.is_in_a_bucket:
+                held.enter_context(home.exclusively(name, holder, say))
+            lease = held.enter_context(store.lease(name, holder, on_wait=say, on_lost=end))
+            self.leases.append(lease)
             yield
 
     @property
@@ -173,10 +157,15 @@ class Step:
             self.key, self.partition, metadata={"provenance": provenance, **metadata}
         ) as draft:
             draft.attest = self._attestation
+            draft.guard = self._confirm_leases
             yield draft
             if self.signing_key is not None:
                 with self.working():
                     sign_model(draft.path, self.signing_key)
+
+    def _confirm_leases(self) -> None:
+        for lease in self.leases:
+            lease.confirm()
 
     def _attestation(self, manifest: Manifest) -> dict[str, Any]:
         stated = statement_of(manifest.model_dump(mode="json", exclude={"attestation"}))
@@ -210,7 +199,7 @@ class Step:
 
     def run_worker(
         self,
-        launcher: ProcessLauncher,
+        launcher: ProcessLauncher | TrainJobLauncher,
         module: str,
         plan: BaseModel,
         plan_file: Path,
@@ -221,14 +210,17 @@ class Step:
         """Have a process of its own carry out a plan; its time counts as work.
 
         Args:
-            launcher: starts it.
+            launcher: starts it, beside the step or on several nodes.
             module: the worker, ``python -m MODULE PLAN_FILE``.
             plan: what it does.
             plan_file: where the plan is written; the worker's output lies beside it.
             on_progress: called with each of its reports, in place of ``report``.
             memory_remedies: what to change when it was killed for want of memory.
         """
-        plan_file.write_text(plan.model_dump_json(indent=1))
+        # In one act: a job of an earlier attempt may be reading it.
+        partial = plan_file.with_name(f"{plan_file.name}.partial")
+        partial.write_text(plan.model_dump_json(indent=1))
+        partial.replace(plan_file)
         self.work_seconds.append(
             launcher.run(
                 self.context,
@@ -255,7 +247,7 @@ def step(
     """
     try:
         spec = effective_spec(pipeline.spec, context.run.run_config)
-        refuse_what_never_runs(spec.kubernetes)
+        refuse_what_never_runs(spec.kubernetes, cluster=on_kubernetes())
         refuse_what_is_lost(spec.registry.settings())
         key = signing_key()
         progress.report(asset, {"phase": "start", "done": 0, "total": 0})

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.step import Materialized, Step, pipeline_asset, step
+from ft_assets.assets.pipeline_asset import pipeline_asset
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.charts import bar_chart, sparkline_markdown
 from ft_assets.checks import drift as drift_check
 from ft_assets.checks import fits_memory, trained_tokens

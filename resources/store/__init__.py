@@ -4,7 +4,18 @@
 """
 
 from resources.store.artifact import Artifact, Draft
+from resources.store.lease import Holder, Lease, LeaseLostError, this_holder
 from resources.store.manifest import Manifest, ManifestFile
 from resources.store.resource import ArtifactStore
 
-__all__ = ["Artifact", "ArtifactStore", "Draft", "Manifest", "ManifestFile"]
+__all__ = [
+    "Artifact",
+    "ArtifactStore",
+    "Draft",
+    "Holder",
+    "Lease",
+    "LeaseLostError",
+    "Manifest",
+    "ManifestFile",
+    "this_holder",
+]

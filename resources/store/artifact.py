@@ -73,6 +73,8 @@ class Draft:
     """Dagster's data version, when it is not to be the digest of the files."""
     attest: Callable[[Manifest], dict[str, JsonValue]] | None = None
     """Makes the attestation, when the block has ended, of the manifest that is published."""
+    guard: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called right before what makes the artifact visible; its exception publishes nothing."""
     artifact: Artifact | None = None
     """What was published; set when the block has ended."""
     _taken: list[tuple[Path, Path]] = field(default_factory=list[tuple[Path, Path]], repr=False)

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from resources.store.artifact import Artifact, Draft
+from resources.store.lease import LEASES
+from resources.store.lock_file import file_lock
 from resources.store.manifest import (
     Manifest,
     broken_files,
@@ -42,9 +44,11 @@ from resources.store.versions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from pydantic import JsonValue
+
+    from resources.store.lease import Holder, Lease, LeaseLostError
 
 
 class LocalStore:
@@ -100,6 +104,7 @@ class LocalStore:
                 write_durably(staging / POINTER, encode_pointer(manifest.digest))
                 target = self.root / version_folder(key, partition, manifest.digest)
                 make_folders(target.parent, self.root)
+                draft.guard()
                 manifest = install_version(staged, manifest, target)
             except BaseException:
                 draft.give_back()
@@ -108,6 +113,20 @@ class LocalStore:
             sync(home)
             draft.artifact = self._artifact(target, manifest)
         draft.remove_sources()
+
+    @contextmanager
+    def lease(
+        self,
+        name: str,
+        holder: Holder,
+        *,
+        ttl: float,  # noqa: ARG002 - the kernel knows when a holder is gone
+        on_wait: Callable[[Holder | None], None],
+        on_lost: Callable[[LeaseLostError], None],  # noqa: ARG002 - it cannot be
+    ) -> Generator[Lease]:
+        """Hold the lease ``name`` of this store, among the processes of this host."""
+        with file_lock(self.root / LEASES, name, holder, on_wait) as lock:
+            yield lock
 
     def verify(self, artifact: Artifact) -> list[str]:
         """Names of the files that are missing or whose bytes are not what was published."""

@@ -20,12 +20,13 @@ from resources.store.names import describe
 from resources.store.s3 import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from pydantic import JsonValue
 
     from resources.store.artifact import Artifact, Draft
+    from resources.store.lease import Holder, Lease, LeaseLostError
     from resources.store.manifest import Manifest
 
 _S3_ROOT = re.compile(r"s3://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{1,62})(/(?P<prefix>[^?#]*))?")
@@ -51,6 +52,18 @@ class Store(Protocol):
         self, key: Sequence[str], partition: str | None, metadata: Mapping[str, JsonValue]
     ) -> AbstractContextManager[Draft]:
         """Publish what the block writes into the draft, at its end and at once."""
+        ...
+
+    def lease(
+        self,
+        name: str,
+        holder: Holder,
+        *,
+        ttl: float,
+        on_wait: Callable[[Holder | None], None],
+        on_lost: Callable[[LeaseLostError], None],
+    ) -> AbstractContextManager[Lease]:
+        """Hold the lease ``name``, among all who could use the store at once."""
         ...
 
     def verify(self, artifact: Artifact) -> list[str]:
@@ -96,6 +109,8 @@ class ArtifactStore(ConfigurableResource[Any]):
     s3_endpoint_url: str = ""
     """URL of an S3 service other than AWS's."""
     s3_region: str = ""
+    lease_seconds: float = 60
+    """Without a sign of life, until another run takes over what this one holds in an S3 store."""
 
     def open(self, key: Sequence[str], partition: str | None) -> Artifact:
         """The current artifact of an asset.
@@ -150,6 +165,39 @@ class ArtifactStore(ConfigurableResource[Any]):
         """
         with self._store.publish(key, partition, metadata or {}) as draft:
             yield draft
+
+    @contextmanager
+    def lease(
+        self,
+        name: str,
+        holder: Holder,
+        *,
+        ttl: float = 0,
+        on_wait: Callable[[Holder | None], None] = lambda _: None,
+        on_lost: Callable[[LeaseLostError], None] = lambda _: None,
+    ) -> Generator[Lease]:
+        """Hold the lease ``name``: nobody else does until the block ends. Waits for others.
+
+        Among all machines for a store in a bucket, among the processes of this host for a folder.
+        What the block publishes should have the lease's ``confirm`` as its ``guard``.
+
+        Args:
+            name: what may not be done twice at once.
+            holder: who does it, for the message of who waits.
+            ttl: seconds without a sign of life after which another one may take it; 0 takes
+                ``lease_seconds``.
+            on_wait: called once when another one holds it, with who that is where it is known.
+            on_lost: called in another thread when another one may hold it before the block ends;
+                it should end the block's work.
+        """
+        ttl = ttl or self.lease_seconds
+        with self._store.lease(name, holder, ttl=ttl, on_wait=on_wait, on_lost=on_lost) as lease:
+            yield lease
+
+    @property
+    def is_in_a_bucket(self) -> bool:
+        """Whether other machines use the store as this one does."""
+        return "://" in self.root
 
     def verify(self, artifact: Artifact) -> list[str]:
         """Read an artifact's bytes again; names of the files that are not what was published.

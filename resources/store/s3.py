@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
 from resources.store.artifact import Artifact, Draft
+from resources.store.lease import LEASES, lease_name
 from resources.store.manifest import (
     Manifest,
     broken_files,
@@ -23,7 +25,6 @@ from resources.store.manifest import (
     encode_manifest,
     has_all_files,
     same_description,
-    sha256_of,
 )
 from resources.store.names import (
     FILES,
@@ -37,14 +38,20 @@ from resources.store.names import (
 )
 from resources.store.objects import Bucket
 from resources.store.pointer import decode_pointer, encode_pointer
-from resources.store.staging import staging_folder
+from resources.store.s3_lease import s3_lease
+from resources.store.staging import ABANDONED_AFTER_SECONDS, staging_folder
 from resources.store.versions import complete_version, install_version, make_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from pydantic import JsonValue
+
+    from resources.store.lease import Holder, Lease, LeaseLostError
+
+
+_ABANDONED = timedelta(seconds=ABANDONED_AFTER_SECONDS)
 
 
 class S3Store:
@@ -104,15 +111,35 @@ class S3Store:
                 complete_version(staged, manifest)
                 make_folders(self._cached(manifest).parent, self.cache)
                 self._upload(draft.path, manifest)
+                draft.guard()
                 published = self._publish_manifest(manifest)
                 pointer = encode_pointer(manifest.digest)
+                draft.guard()
                 self._bucket.write(self._object(home / POINTER), pointer)
             except BaseException:
                 draft.give_back()
                 raise
+            self._end_uploads(published)
             install_version(staged, published, self._cached(published))
             draft.artifact = self._artifact(published)
         draft.remove_sources()
+
+    @contextmanager
+    def lease(
+        self,
+        name: str,
+        holder: Holder,
+        *,
+        ttl: float,
+        on_wait: Callable[[Holder | None], None],
+        on_lost: Callable[[LeaseLostError], None],
+    ) -> Generator[Lease]:
+        """Hold the lease ``name`` of this store, among all who use the bucket."""
+        key = self._object(PurePosixPath(LEASES) / f"{lease_name(name)}.json")
+        with s3_lease(
+            self._bucket, key, holder, ttl=ttl, on_wait=on_wait, on_lost=on_lost
+        ) as lease:
+            yield lease
 
     def verify(self, artifact: Artifact) -> list[str]:
         """Names of the objects that are missing or whose bytes are not what was published.
@@ -165,6 +192,16 @@ class S3Store:
             if not self._bucket.holds(target, file.size, file.sha256):
                 self._bucket.upload(folder / file.path, target, file.sha256)
 
+    def _end_uploads(self, manifest: Manifest) -> None:
+        """End what killed publishers have begun to upload, and nobody is going to complete.
+
+        All files of this version are there; those of other versions may be on their way from
+        another host, and are ended when they are old.
+        """
+        self._bucket.end_uploads(self._object(self._version(manifest)))
+        home = self._object(artifact_folder(manifest.key, manifest.partition))
+        self._bucket.end_uploads(home, _ABANDONED)
+
     def _publish_manifest(self, manifest: Manifest) -> Manifest:
         """Write the manifest where none is; replace one that says something else."""
         target = self._object(self._version(manifest) / MANIFEST)
@@ -188,9 +225,10 @@ class S3Store:
                 place = staged / FILES / file.path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 source = self._object(self._files(manifest) / file.path)
-                if not self._bucket.download(source, place) or sha256_of(place) != file.sha256:
+                arrived = self._bucket.download(source, place)
+                if arrived != file.sha256:
                     raise UserError(
-                        f"{self._uri(source)} is missing or not what was published: materialize "
+                        f"{self._uri(source)} is {_wrong(arrived, file.sha256)}: materialize "
                         f"{describe(manifest.key, manifest.partition)} again"
                     )
             complete_version(staged, manifest)
@@ -240,3 +278,9 @@ class S3Store:
 
     def _uri(self, name: str) -> str:
         return f"s3://{self._bucket.name}/{name}"
+
+
+def _wrong(arrived: str | None, expected: str) -> str:
+    if arrived is None:
+        return "missing or not what was published (there is no such object)"
+    return f"missing or not what was published (sha256 {arrived}, published {expected})"

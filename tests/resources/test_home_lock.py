@@ -6,14 +6,17 @@ import subprocess
 import sys
 
 from resources.home import Home
+from resources.store import this_holder
 
 _HOLDER = """
 import sys
 from resources.home import Home
-with Home(path=sys.argv[1]).exclusively("demo", lambda: None):
+from resources.store import this_holder
+with Home(path=sys.argv[1]).exclusively("demo", this_holder("run-1", "train"), lambda _: None):
     print("held", flush=True)
     sys.stdin.read()
 """
+SECOND = this_holder("run-2", "train")
 
 
 def hold(home):
@@ -28,13 +31,14 @@ def test_another_process_waits_until_the_first_is_done(tmp_path):
     holder = hold(tmp_path)
     waited = []
 
-    def on_wait():
-        waited.append(True)
+    def on_wait(other):
+        waited.append(other)
         holder.stdin.close()  # the first one comes to its end
 
-    with Home(path=str(tmp_path)).exclusively("demo", on_wait):
+    with Home(path=str(tmp_path)).exclusively("demo", SECOND, on_wait):
         assert holder.wait(timeout=10) == 0
-    assert waited == [True]
+    (first,) = waited
+    assert (first.run_id, first.step, first.pid) == ("run-1", "train", holder.pid)
 
 
 def test_the_lock_goes_with_a_killed_process(tmp_path):
@@ -42,14 +46,14 @@ def test_the_lock_goes_with_a_killed_process(tmp_path):
     holder.kill()
     holder.wait()
     waited = []
-    with Home(path=str(tmp_path)).exclusively("demo", lambda: waited.append(True)):
+    with Home(path=str(tmp_path)).exclusively("demo", SECOND, waited.append):
         assert waited == []
 
 
 def test_other_names_do_not_wait(tmp_path):
     holder = hold(tmp_path)
     waited = []
-    with Home(path=str(tmp_path)).exclusively("other", lambda: waited.append(True)):
+    with Home(path=str(tmp_path)).exclusively("other", SECOND, waited.append):
         assert waited == []
     holder.kill()
     holder.wait()
