@@ -7,6 +7,7 @@ INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 # One thread per test process: torch's threads would fight for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Tests on the cluster share one control plane: --dist loadgroup keeps them in one process.
 FAST := not slow and not k8s and not ui and not gpu
 
 .PHONY: help install demo ui test test-all lint format lock bench screenshots clean
@@ -26,7 +27,7 @@ test: $(INSTALLED_DEV) ## the fast tests
 	$(PYTEST) -n 2 -m "$(FAST)"
 
 test-all: test ## all tests but those that need a GPU
-	$(PYTEST) -n 2 -m "(slow or k8s or ui) and not gpu"
+	$(PYTEST) -n 2 --dist loadgroup -m "(slow or k8s or ui) and not gpu"
 
 lint: $(INSTALLED_DEV) ## ruff, import-linter, pyright
 	$(BIN)/ruff check .
@@ -53,6 +54,9 @@ bench: $(INSTALLED_DEV) ## measure; prints JSON
 	$(BIN)/python bench/contamination.py
 	$(BIN)/python bench/court.py
 	$(BIN)/python bench/s3.py
+	$(BIN)/python bench/transfer.py
+	$(BIN)/python bench/cluster.py
+	$(BIN)/python bench/images.py
 
 screenshots: $(INSTALLED_DEV) ## the pictures of the docs, from a UI that runs
 	$(BIN)/python scripts/screenshots.py

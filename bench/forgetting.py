@@ -33,6 +33,7 @@ from training_runs import (
     split_rows,
     train,
 )
+from update_geometry import movements
 
 DROPS = ROOT / "examples" / "python-docs"
 _NAME = re.compile(r"`([^`]+)`")
@@ -57,8 +58,11 @@ def task_b(drop: Path, to: Path) -> Path:
     return to
 
 
-def one_seed(seed: int, steps: int, measured: int, threads: int) -> dict[str, dict[str, float]]:
-    """Held-out losses of A and of B: of the base model, after A, and after B by both algorithms."""
+def one_seed(seed: int, steps: int, measured: int, threads: int) -> dict[str, Any]:
+    """Held-out losses of A and of B: of the base model, after A, and after B by both algorithms.
+
+    Beside them, under ``updates``, where the weights went.
+    """
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         drops = {
@@ -84,7 +88,11 @@ def one_seed(seed: int, steps: int, measured: int, threads: int) -> dict[str, di
             "after_b_sft": learn(after_a, "b", "sft"),
             "after_b_osft": learn(after_a, "b", "osft"),
         }
-        return {name: losses(model, held_out, scratch) for name, model in models.items()}
+        found: dict[str, Any] = {
+            name: losses(model, held_out, scratch) for name, model in models.items()
+        }
+        after_b = {algorithm: models[f"after_b_{algorithm}"] for algorithm in ("sft", "osft")}
+        return found | {"updates": movements(base, after_a, after_b)}
 
 
 def losses(folder: Path, held_out: dict[str, Path], scratch: Path) -> dict[str, float]:
@@ -104,8 +112,9 @@ def mean_and_error(values: list[float]) -> dict[str, float]:
     return {"mean": round(statistics.mean(values), 4), "standard_error": round(error, 4)}
 
 
-def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
+def summary(found: list[dict[str, Any]]) -> dict[str, Any]:
     """Means with standard errors, and what they say."""
+    updates = mean_updates([seed.pop("updates") for seed in found])
     stages = {
         stage: {task: mean_and_error([seed[stage][task] for seed in found]) for task in ("a", "b")}
         for stage in found[0]
@@ -127,25 +136,44 @@ def summary(found: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
         "osft_forgets_less_by": spared,
         "osft_is_behind_on_b_by": behind,
         "osft_forgets_less": less,
-        "conclusion": conclusion(rise["sft"], spared, less=less),
+        "updates": updates,
+        "conclusion": conclusion(rise["sft"], spared, updates, less=less),
     }
 
 
-def conclusion(by_sft: list[float], spared: dict[str, float], *, less: bool) -> str:
-    """In words; where OSFT does not forget less, why not."""
+def mean_updates(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Where the weights went, over the seeds."""
+    return {
+        of: {name: round(statistics.mean(seed[of][name] for seed in found), 4) for name in measures}
+        for of, measures in found[0].items()
+    }
+
+
+def conclusion(
+    by_sft: list[float],
+    spared: dict[str, float],
+    updates: dict[str, dict[str, float]],
+    *,
+    less: bool,
+) -> str:
+    """In words; where OSFT does not forget less, with what its update did to that of A."""
     difference = f"{spared['mean']} nats, standard error {spared['standard_error']}"
     if less:
         return f"OSFT forgets less of A than SFT does: by {difference}"
     if statistics.mean(by_sft) <= 0:
         return f"OSFT does not forget less ({difference}): SFT itself forgets nothing of A here"
-    if spared["mean"] < -spared["standard_error"]:
-        return (
-            f"OSFT forgets more of A than SFT does ({difference}): at this learning rate its "
-            "factors, embeddings and norms move the model further"
-        )
+    more = spared["mean"] < -spared["standard_error"]
+    sft, osft, by_a = updates["sft"], updates["osft"], updates["a"]
     return (
-        f"no difference shown ({difference}): the embeddings and norms, which OSFT does not "
-        "constrain, and the free directions are enough to forget A, or the seeds differ too much"
+        f"{'OSFT forgets more of A than SFT does' if more else 'no difference shown'} "
+        f"({difference}). Measured: at the same learning rate its update of the constrained "
+        f"matrices is {osft['moved'] / sft['moved']:.2f} times SFT's in norm, "
+        f"{osft['share_in_free_subspace']:.2f} of its square in the free directions "
+        f"(SFT's {sft['share_in_free_subspace']:.2f}, A's own "
+        f"{by_a['share_in_free_subspace']:.2f}); "
+        f"it takes back {osft['a_undone']:.2f} of A's update (SFT's {sft['a_undone']:.2f}); "
+        f"embeddings and norms, which it does not constrain, move "
+        f"{osft['moved_elsewhere'] / sft['moved_elsewhere']:.2f} times as far"
     )
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.support.cluster.fixtures import control_plane, namespace
+from tests.support.cluster.fixtures import control_plane, namespace, node_agent, postgres
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
 
-__all__ = ["control_plane", "namespace"]
+__all__ = ["control_plane", "namespace", "node_agent", "postgres"]
 
 # A property has no deadline: how long an example takes says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

@@ -57,6 +57,10 @@ def test_jobs_of_steps_have_an_owner_unless_somebody_says_otherwise():
     assert _resolved({"enable_owner_references": False})["enable_owner_references"] is False
 
 
+def test_a_run_that_says_nothing_has_the_watchdogs_own_deadlines():
+    assert WatchSettings(**_resolved({})["watchdog"]) == WatchSettings()
+
+
 def test_one_deadline_of_the_watchdog_can_be_changed_alone():
     watchdog = _resolved({"watchdog": {"patience_seconds": 5.0}})["watchdog"]
     assert WatchSettings(**watchdog) == WatchSettings(patience_seconds=5.0)
