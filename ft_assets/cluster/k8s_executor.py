@@ -47,8 +47,8 @@ def _schema() -> dict[str, Any]:
             bool, is_required=False, default_value=True, description=owner.description
         ),
         "watchdog": dg.Field(
+            # No default here: Dagster would leave out those of the fields in it.
             dg.Shape(_WATCHDOG),
-            is_required=False,
             description="How often pods are looked at, and how long what ails them may last.",
         ),
     }

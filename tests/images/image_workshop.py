@@ -221,7 +221,12 @@ class Workshop:
 
     def clear(self) -> None:
         """Remove everything: images are gigabytes."""
-        self.call("podman", "image", "unmount", "--all", "--force", check=False)
+        self.call("buildah", "rm", "--all", check=False)
+        # buildah leaves stages mounted, and a mounted folder cannot be removed.
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in reversed(mounts):
+            if Path(mount).is_relative_to(self.root):
+                self.call("umount", "--lazy", mount, check=False)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
