@@ -47,7 +47,7 @@ from ft_assets.config.launchpad import (
     shown_blocks,
 )
 from resources.errors import UserError
-from resources.home import CHECKOUT
+from resources.home import shipped
 from resources.sources.partitions import substitute
 
 ASSETS = tuple(BLOCK_OF_ASSET)
@@ -226,7 +226,7 @@ def _asset_keys(request: RunRequest) -> frozenset[dg.AssetKey]:
 
 def _repository_origin() -> RemoteRepositoryOrigin:
     """The code location as the UI loads it."""
-    (location,) = location_origins_from_yaml_paths([str(CHECKOUT / "workspace.yaml")])
+    (location,) = location_origins_from_yaml_paths([str(shipped("workspace.yaml"))])
     return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
 
 

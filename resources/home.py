@@ -84,13 +84,14 @@ def dagster_home() -> Path:
             f"cannot make the folder {folder} ({error.strerror}): set FT_HOME to a folder that "
             "this user can write to"
         ) from error
-    ours = next(
-        file
-        for file in (CHECKOUT / "dagster.yaml", CHECKOUT / "ft_assets" / "dagster.yaml")
-        if file.exists()
-    )
-    _copy_if_changed(ours, folder / "dagster.yaml")
+    _copy_if_changed(shipped("dagster.yaml"), folder / "dagster.yaml")
     return folder
+
+
+def shipped(name: str) -> Path:
+    """A file of the repository's top folder; where the packages are installed, it is in ours."""
+    places = (CHECKOUT / name, CHECKOUT / "ft_assets" / name)
+    return next(file for file in places if file.exists())
 
 
 def _copy_if_changed(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from ft_assets.cli.output import Commands, command, fail, json_option, show, std
 from ft_assets.config import Pipeline, find_pipelines
 from ft_assets.config.launchpad import BLOCK_OF_ASSET, GROUP_OF_ASSET
 from resources.errors import UserError
-from resources.home import CHECKOUT
+from resources.home import CHECKOUT, shipped
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -252,7 +252,12 @@ def profile(*, path: Path, as_json: bool) -> None:
 @command
 def ui(*, port: int, host: str, as_json: bool) -> None:
     """Open Dagster's UI and daemon on this instance, until interrupted."""
-    arguments = ["dg", "dev", "--port", str(port), "--host", host]
+    if (CHECKOUT / "pyproject.toml").exists():
+        arguments = ["dg", "dev"]
+        os.chdir(CHECKOUT)
+    else:  # installed from a wheel: there is no project for dg to find
+        arguments = ["dagster", "dev", "--workspace", str(shipped("workspace.yaml"))]
+    arguments += ["--port", str(port), "--host", host]
     result = {"url": f"http://{host}:{port}", "dagster_home": os.environ["DAGSTER_HOME"]}
     show(
         result,
@@ -261,6 +266,5 @@ def ui(*, port: int, host: str, as_json: bool) -> None:
     )
     sys.stdout.flush()
     os.dup2(2, 1)
-    os.chdir(CHECKOUT)
-    program = os.path.join(os.path.dirname(sys.executable), "dg")  # noqa: PTH118, PTH120
+    program = os.path.join(os.path.dirname(sys.executable), arguments[0])  # noqa: PTH118, PTH120
     os.execv(program, arguments)  # noqa: S606

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,17 @@ def test_every_kind_of_state_has_a_folder_of_its_own(tmp_path):
         tmp_path / "models",
         tmp_path / "scratch",
     }
+
+
+@pytest.mark.parametrize("name", ["dagster.yaml", "workspace.yaml"])
+def test_a_file_of_the_top_folder_is_found_in_the_checkout_and_in_a_wheel(
+    name, tmp_path, monkeypatch
+):
+    assert home.shipped(name) == home.CHECKOUT / name
+    project = tomllib.loads((home.CHECKOUT / "pyproject.toml").read_text())
+    inside = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"][name]
+
+    (tmp_path / inside).parent.mkdir()
+    (tmp_path / inside).touch()
+    monkeypatch.setattr(home, "CHECKOUT", tmp_path)
+    assert home.shipped(name) == tmp_path / inside
