@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ft_assets.config import PipelineSpec
+from ft_assets.config.kubernetes import TRAINING
 from ft_assets.kubernetes.names import labels_of
 from ft_assets.kubernetes.pod import hub_token, template_of
 
@@ -37,6 +38,8 @@ def step_pod(spec: PipelineSpec, asset: str) -> dict[str, Any]:
     pod: dict[str, Any] = template["spec"]
     (container,) = pod.pop("containers")
     del container["name"]  # dagster-k8s gives its own
+    if not _talks_to_the_cluster(spec, asset):
+        pod["automountServiceAccountToken"] = False
     labels = labels_of(spec.name, asset)
     metadata = template["metadata"]
     return {
@@ -50,6 +53,11 @@ def step_pod(spec: PipelineSpec, asset: str) -> dict[str, Any]:
             "ttl_seconds_after_finished": config.ttl,
         },
     }
+
+
+def _talks_to_the_cluster(spec: PipelineSpec, asset: str) -> bool:
+    """Whether a step has to do with Kubernetes itself: the training that makes a TrainJob."""
+    return asset == TRAINING and spec.kubernetes.workers > 1
 
 
 def queue_timeout(spec: PipelineSpec, asset: str) -> int:

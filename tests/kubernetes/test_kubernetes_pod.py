@@ -100,6 +100,7 @@ ELSEWHERE = {
     "procs_per_worker": "numProcPerNode of the TrainJob, and the plan",
     "launcher_cpu": "with more than one worker",
     "launcher_memory": "with more than one worker",
+    "runtime": "with more than one worker",
     "gpu_memory": "ft plan",
     "gpu_hour_price": "ft plan",
     "queue_timeout": "the watchdog",

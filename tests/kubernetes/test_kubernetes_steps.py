@@ -89,7 +89,7 @@ def test_the_step_of_a_train_job_asks_for_no_device_and_stands_on_no_gpu_node(jo
     assert "/dev/shm" not in [mount["mountPath"] for mount in container["volumeMounts"]]
     assert "/mnt/models" in [mount["mountPath"] for mount in container["volumeMounts"]]
     assert pod["serviceAccountName"] == "dagster"  # the run's: it makes the TrainJob
-    assert job["spec"]["activeDeadlineSeconds"] == 100_000
+    assert job["spec"]["activeDeadlineSeconds"] == 100_600  # what it may queue, and then run
 
 
 def test_the_same_specification_gives_the_same_tags():
@@ -119,3 +119,15 @@ def test_a_pipeline_on_the_cpu_waits_for_no_gpu(tiny):
 
     assets = pipeline_definitions(load_pipeline(tiny.file)).assets
     assert [asset.op.pool for asset in assets if asset.op.pool] == []
+
+
+@pytest.mark.parametrize(("workers", "token"), [(1, False), (2, None)])
+def test_only_the_step_that_makes_a_train_job_has_a_token_of_the_cluster(workers, token):
+    changed = spec_with({"workers": workers})
+    for asset in ("raw_dataset", "eval_report"):
+        pod = step_pod(changed, asset)["pod_spec_config"]
+        assert pod["automountServiceAccountToken"] is False
+    assert (
+        step_pod(changed, "finetuned_model")["pod_spec_config"].get("automountServiceAccountToken")
+        is token
+    )
