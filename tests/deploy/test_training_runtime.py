@@ -9,7 +9,7 @@ import celpy
 import jsonschema
 import pytest
 
-from resources.launcher.trainjob.request import DEFAULT_RUNTIME
+from ft_assets.config import KubernetesConfig
 from tests.deploy.manifests import named
 from tests.deploy.pod_security import breaches
 from tests.support.trainer_crds import nodes, schema, strict
@@ -30,7 +30,7 @@ def test_it_has_no_field_that_the_trainer_does_not_know():
 
 
 def test_it_is_the_one_that_a_step_asks_for():
-    assert RUNTIME["metadata"]["name"] == DEFAULT_RUNTIME
+    assert RUNTIME["metadata"]["name"] == KubernetesConfig().runtime
     assert RUNTIME["spec"]["mlPolicy"]["torch"] == {}
     assert JOB["name"] == "node"
     assert [container["name"] for container in POD["containers"]] == ["node"]

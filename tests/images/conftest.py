@@ -13,6 +13,13 @@ import pytest
 from tests.images.image_workshop import IMAGES, Workshop, missing
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process tests the images: another would wait for the builds and do nothing."""
+    for item in items:
+        if "workshop" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("images"))
+
+
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Workshop]:
     """The CPU images, built. Test processes share them: the first builds, the last removes."""
@@ -27,15 +34,23 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Workshop]:
         users.mkdir(exist_ok=True)
         (users / str(os.getpid())).touch()
         if not (workshop.root / "built").exists():
-            workshop.prepare()
-            for image in IMAGES:
-                workshop.build(image)
+            _build_all(workshop)
             (workshop.root / "built").touch()
     yield workshop
     with _alone(shared):
         (users / str(os.getpid())).unlink()
         if not any(users.iterdir()):
             workshop.clear()
+
+
+def _build_all(workshop: Workshop) -> None:
+    try:
+        workshop.prepare()
+        for image in IMAGES:
+            workshop.build(image)
+    except BaseException:
+        workshop.clear()
+        raise
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from resources.errors import UserError
 from resources.launcher.child import Reporter, run_worker
@@ -39,8 +40,11 @@ def work(plan_file: Path, report: Reporter) -> None:
                 raise ValueError(act)
 
 
+def silent(phase: str, done: float, total: float, **details: Any) -> None:
+    """Nodes beside the first report nothing."""
+
+
 if __name__ == "__main__":
-    if RANK != "0":
-        for name in ("DAGSTER_PIPES_CONTEXT", "DAGSTER_PIPES_MESSAGES"):
-            os.environ.pop(name, None)
-    sys.exit(run_worker(work, sys.argv[1:]))
+    if RANK == "0":
+        sys.exit(run_worker(work, sys.argv[1:]))
+    work(Path(sys.argv[1]), silent)  # error.json is the first node's

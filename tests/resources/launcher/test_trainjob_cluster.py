@@ -222,7 +222,7 @@ def test_a_job_of_other_work_under_our_name_is_left_alone(controller, namespace,
 def test_a_killed_step_finds_its_job_again_and_a_cancelled_one_deletes_it(
     controller, namespace, plan, tmp_path
 ):
-    file = plan(["until", "never"])
+    file = plan(["until", "never"], node_1=[["until", "never"]])
     command = [sys.executable, "-m", "tests.support.train_job_step", NAME, namespace, str(file)]
     killed = subprocess.Popen(command, env=dict(os.environ), start_new_session=True)
     until(lambda: [pod["status"]["phase"] for pod in controller.pods(NAME)] == ["Running"] * 2)
