@@ -17,6 +17,7 @@ from ft_assets.evaluation.report_rows import (
     BASE,
     CANDIDATE,
     CHAMPION,
+    Cell,
     Row,
     differences,
     result_rows,
@@ -42,7 +43,7 @@ def comparison_page(
     page: dict[str, Any] = {
         "verdict": verdict.reason,
         "differences": dg.MetadataValue.md(forest_markdown(lines, "differences")),
-        "results": table(rows),
+        "results": table(narrow(rows)),
         "report": dg.PathMetadataValue(f"{artifact.uri}/{REPORT_FILE}"),
         "differences_chart": dg.PathMetadataValue(f"{artifact.uri}/{CHART_FILE}"),
         **plotted(summary),
@@ -50,6 +51,25 @@ def comparison_page(
     if regressions:
         page["worst_regressions"] = table(regressions)
     return page
+
+
+def narrow(rows: Sequence[Row]) -> list[Row]:
+    """The rows as they fit into a window; the report has them whole.
+
+    Whom the candidate is compared with is left out where it is the base model throughout.
+    """
+    against = {row.get("against") for row in rows}
+    dropped = {"against"} if against == {BASE} else set[str]()
+    return [
+        {name: _short(name, cell) for name, cell in row.items() if name not in dropped}
+        for row in rows
+    ]
+
+
+def _short(name: str, cell: Cell) -> Cell:
+    if isinstance(cell, float):
+        return round(cell, 4)
+    return cell.partition(":")[0] if name == "verdict" and isinstance(cell, str) else cell
 
 
 def baseline_page(artifact: Artifact, summary: EvaluationSummary) -> dict[str, Any]:
