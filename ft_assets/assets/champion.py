@@ -19,6 +19,7 @@ from ft_assets.data.digest_set import DigestSet
 from ft_assets.data.row_blocks import row_blocks
 from ft_assets.data.split import TRAIN_FILE
 from resources.errors import UserError
+from resources.registry.rules import no_champion
 
 if TYPE_CHECKING:
     from resources.registry import RegisteredVersion, Registry
@@ -86,21 +87,40 @@ def opponent(
         candidate: digest of the candidate.
         judged: whether there is a report about this very candidate.
         before: the champion in that report.
+
+    Raises:
+        UserError: the model has versions, and nothing says which is the champion.
     """
     if judged and is_registered(registry, name, candidate):
         return before, True
     champion = registry.champion(name)
+    if champion is None:
+        refuse_lost_champion(registry, name)
     if champion is None or champion.artifact.digest == candidate:
         return None, False
     return Champion.of(champion), False
 
 
 def is_registered(registry: Registry, name: str, digest: str) -> bool:
-    """Whether some version of a model has these files."""
-    known = {model.name for model in registry.list_models()}
-    return name in known and any(
-        version.artifact.digest == digest for version in registry.list_versions(name)
+    """Whether some version of a model has these files; not one whose registration goes on yet."""
+    return any(
+        version.artifact.digest == digest and not version.waiting
+        for version in _versions(registry, name)
     )
+
+
+def refuse_lost_champion(registry: Registry, name: str) -> None:
+    """Refuse to take a model without a champion for one without versions.
+
+    Versions that other tools made, without our digest, count as little as those whose registration
+    was broken off.
+
+    Raises:
+        UserError: it has versions of ours.
+    """
+    versions = [v.version for v in _versions(registry, name) if v.artifact.digest and not v.waiting]
+    if versions:
+        raise no_champion(name, versions)
 
 
 def open_champion(store: ArtifactStore, champion: Champion) -> OpenChampion:
@@ -148,6 +168,11 @@ def write_left_out(champion: OpenChampion, held_out: Path, target: Path) -> int:
     return found
 
 
+def _versions(registry: Registry, name: str) -> list[RegisteredVersion]:
+    known = {model.name for model in registry.list_models()}
+    return registry.list_versions(name) if name in known else []
+
+
 def _split_of(store: ArtifactStore, model: Artifact) -> Artifact:
     provenance: Any = model.manifest.metadata["provenance"]
     inputs: list[dict[str, Any]] = provenance["inputs"]
@@ -163,5 +188,5 @@ def _lost(champion: Champion, why: str) -> UserError:
     return UserError(
         f"the champion {champion} cannot be evaluated, so nothing can replace it: {why}. Bring its "
         "artifact back into the artifact store, or put another version in force "
-        f"(ft registry promote {champion.model} VERSION), or archive the champion"
+        f"(ft registry promote {champion.model} VERSION --why TEXT)"
     )

@@ -120,7 +120,13 @@ def _tasks_digest(this: Step) -> str | None:
     if folder is None:
         return None
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return files_digest(folder, [str(file) for file in files])
+    return files_digest(folder, [str(file) for file in files if not _is_left_over(file)])
+
+
+def _is_left_over(file: Path) -> bool:
+    """What Python and editors leave beside the tasks; it says nothing about the tasks."""
+    hidden = any(part.startswith(".") for part in file.parts)
+    return hidden or "__pycache__" in file.parts or file.suffix == ".pyc"
 
 
 def _text(path: Path | None) -> str | None:

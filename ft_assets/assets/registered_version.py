@@ -12,7 +12,12 @@ from ft_assets.assets.champion import is_registered
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.registration import registration_of
 from ft_assets.assets.step import Materialized, Step, step
-from ft_assets.assets.winner import refuse_another_champion, refuse_other_rules, won
+from ft_assets.assets.winner import (
+    refuse_loser,
+    refuse_other_measures,
+    refuse_other_rules,
+    verdict_on,
+)
 from ft_assets.cards import CARD_FILE, model_card_of
 from ft_assets.cards.sources import input_of
 from ft_assets.config import Pipeline
@@ -54,12 +59,14 @@ def registered_version(
         with step(context, pipeline, NAME, CODE_VERSION) as this:
             made_from = _made_from(this, store)
             model, report = made_from["finetuned_model"], made_from["eval_report"]
-            verdict = won(model, report)
+            verdict = verdict_on(model, report)
             settings = this.spec.registry.settings()
             context.log.info(f"Registering in {settings.where}")
             opened = open_registry(registry, settings)
             if not is_registered(opened, this.spec.registry.name, model.data_version):
                 refuse_other_rules(verdict, this.spec)
+                refuse_other_measures(this, store, model, report)
+            refuse_loser(verdict)
             registration = registration_of(
                 this.spec,
                 partition=this.partition,
@@ -68,7 +75,6 @@ def registered_version(
                 verdict=verdict,
             )
             before = opened.champion(registration.model)
-            refuse_another_champion(opened, model, report, verdict, before)
             version = opened.register(registration)
             with this.publish(store, [model, report]) as draft:
                 (draft.path / "registration.json").write_text(
@@ -81,7 +87,7 @@ def registered_version(
             return this.result(
                 draft.artifact,
                 [model, report],
-                _page(version, before, report, verdict, settings),
+                _page(version, (before, opened.champion(version.model)), report, verdict, settings),
                 up_to_date=not version.created,
             )
 
@@ -123,26 +129,26 @@ def _durable(version: RegisteredVersion) -> dict[str, Any]:
     return {
         name: value
         for name, value in asdict(version).items()
-        if name not in ("created", "state", "stage", "updated_at")
+        if name not in ("created", "waiting", "state", "stage", "updated_at")
     }
 
 
 def _page(
     version: RegisteredVersion,
-    before: RegisteredVersion | None,
+    champions: tuple[RegisteredVersion | None, RegisteredVersion | None],
     report: Artifact,
     verdict: Verdict,
     settings: RegistrySettings,
 ) -> dict[str, Any]:
     """What the page of the asset shows: who is champion, who was, why, and all properties."""
-    in_force = version if version.stage == "champion" else before
+    before, after = champions
     return {
         "registered_model": version.model,
         "version": version.version,
         "stage": version.stage,
         "registry": settings.where,
         "champion_before": "none" if before is None else before.version,
-        "champion_after": "none" if in_force is None else in_force.version,
+        "champion_after": "none" if after is None else after.version,
         "verdict": verdict.reason,
         "model": _place(version.artifact.uri),
         "report": _place(f"{report.uri}/report.html"),

@@ -7,6 +7,7 @@ registered (``registered_version.py``).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from resources.store import Artifact
 
 IMAGE_VARIABLES = ("FT_IMAGE", "DAGSTER_CURRENT_IMAGE")
-"""Environment variables with the container image of this process; the first that is set counts."""
+"""Environment variables with the container image of this process; the first that is set counts.
+They say who registers, not who trained."""
 
 _CANDIDATE = "tuned"
 _HELD_OUT = ("loss", "perplexity", "token_accuracy", "exact_match", "rouge_l", "chrf")
@@ -66,6 +68,7 @@ def registration_of(
         description=config.description or f"Pipeline {spec.name}{drop}",
         format_name=config.format_name,
         format_version=config.format_version,
+        replaces=_compared_with(made_from["eval_report"]),
         properties={
             "pipeline": spec.name,
             "partition": partition or "",
@@ -98,7 +101,7 @@ def _lineage(made_from: Mapping[str, Artifact]) -> dict[str, Property | None]:
     """Which assets, data and code stand behind it."""
     properties: dict[str, Property | None] = {
         "asset_keys": ", ".join(sorted("/".join(artifact.key) for artifact in made_from.values())),
-        "image": next((os.environ[name] for name in IMAGE_VARIABLES if os.environ.get(name)), ""),
+        "image": _image(made_from["finetuned_model"]),
     }
     for asset, artifact in made_from.items():
         record = _record(artifact)
@@ -116,13 +119,28 @@ def _lineage(made_from: Mapping[str, Artifact]) -> dict[str, Property | None]:
     return properties
 
 
+def _compared_with(report: Artifact) -> str | None:
+    """Digest of the champion that the report compares the candidate with, if with any."""
+    metadata: Any = report.manifest.metadata
+    return EvaluationSummary.model_validate(metadata["summary"]).model_digests.get("champion")
+
+
+def _image(model: Artifact) -> str:
+    """The container image that trained; where its record names none, that of this process."""
+    record = _record(model)
+    if record is not None and record.builder.image:
+        return record.builder.image
+    return next((os.environ[name] for name in IMAGE_VARIABLES if os.environ.get(name)), "")
+
+
 def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]:
     """Base model, recipe, machine, time and cost."""
     plan = TrainPlan.of_manifest(model.manifest.metadata)
     outcome = TrainOutcome.model_validate(model.manifest.metadata["outcome"])
     record = _record(model)
     packages = record.packages if record is not None else {}
-    gpus = 0 if plan.backend == "cpu" else int(plan.parameters.get("nproc_per_node", 1))
+    processes = (int(plan.parameters.get(name, 1)) for name in ("nproc_per_node", "nnodes"))
+    gpus = 0 if plan.backend == "cpu" else math.prod(processes)
     # A resumed run tells the time of its last attempt alone.
     seconds = None if outcome.resumed_from_step else outcome.train_seconds
     gpu_hours = None if seconds is None else gpus * seconds / 3600

@@ -8,25 +8,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ft_assets.assets.champion import is_registered
+from ft_assets.assets.eval_report import CODE_VERSION
+from ft_assets.assets.evaluating import measured
+from ft_assets.cards.sources import input_of
 from ft_assets.checks import healthy_training
 from ft_assets.court import Verdict
+from ft_assets.evaluation.report_rows import BASE, CANDIDATE, CHAMPION
 from ft_assets.evaluation.summary import EvaluationSummary
+from ft_assets.training.plan import TrainPlan
 from resources.errors import UserError
 
 if TYPE_CHECKING:
+    from ft_assets.assets.step import Step
     from ft_assets.config import PipelineSpec
-    from resources.registry import RegisteredVersion, Registry
-    from resources.store import Artifact
+    from resources.store import Artifact, ArtifactStore
+
+_AGAIN = "materialize eval_report again"
 
 
-def won(model: Artifact, report: Artifact) -> Verdict:
-    """The verdict by which the model may be registered.
+def verdict_on(model: Artifact, report: Artifact) -> Verdict:
+    """The verdict on the model, whatever it says.
 
     A run of this asset alone does not look at the checks, so what they decide by is read again.
 
     Raises:
-        UserError: there is none for this model, or the model lost.
+        UserError: there is none for this model, or its training was not healthy.
     """
     metadata: Any = report.manifest.metadata
     if metadata["model_data_version"] != model.data_version:
@@ -37,10 +43,17 @@ def won(model: Artifact, report: Artifact) -> Verdict:
     unhealthy = healthy_training.error_of(model.manifest.metadata)
     if unhealthy is not None:
         raise UserError(f"not registered: the training was not healthy: {unhealthy}")
-    verdict = Verdict.model_validate(metadata["verdict"])
+    return Verdict.model_validate(metadata["verdict"])
+
+
+def refuse_loser(verdict: Verdict) -> None:
+    """Refuse a model that the court is against, and that nobody overruled it for.
+
+    Raises:
+        UserError: with the court's reason.
+    """
     if not verdict.passed:
         raise UserError(f"not registered: {verdict.reason}")
-    return verdict
 
 
 def refuse_other_rules(verdict: Verdict, spec: PipelineSpec) -> None:
@@ -53,7 +66,7 @@ def refuse_other_rules(verdict: Verdict, spec: PipelineSpec) -> None:
     """
     then = verdict.settings
     if then is None:
-        raise UserError("not registered: the verdict names no rules: materialize eval_report again")
+        raise UserError(f"not registered: the verdict names no rules: {_AGAIN}")
     changed = [
         f"promotion.{name}"
         for name in type(spec.promotion).model_fields
@@ -65,30 +78,35 @@ def refuse_other_rules(verdict: Verdict, spec: PipelineSpec) -> None:
     if changed:
         raise UserError(
             f"not registered: {', '.join(changed)} changed since the verdict was reached: "
-            "materialize eval_report again, which judges anew by what it has already measured"
+            f"{_AGAIN}, which judges anew by what it has already measured"
         )
 
 
-def refuse_another_champion(
-    registry: Registry,
-    model: Artifact,
-    report: Artifact,
-    verdict: Verdict,
-    champion: RegisteredVersion | None,
+def refuse_other_measures(
+    this: Step, store: ArtifactStore, model: Artifact, report: Artifact
 ) -> None:
-    """Refuse a candidate that was never compared with the champion that it would replace.
+    """Refuse scores that were measured by another evaluation block or by other tasks than now.
 
-    Another drop may have won since the evaluation. Content that is registered already replaces
-    nobody, and a person who overruled the court knows what for.
+    Whatever the report measured is reckoned anew: the same models, on the same held-out rows, by
+    what the pipeline says now. Not for a model that is registered already.
+
+    Raises:
+        UserError: something has changed, or the held-out rows are no longer kept.
     """
-    if champion is None or verdict.overruled is not None:
-        return
-    metadata: Any = report.manifest.metadata
-    compared = EvaluationSummary.model_validate(metadata["summary"]).model_digests.get("champion")
-    if champion.artifact.digest != compared and not is_registered(
-        registry, champion.model, model.data_version
-    ):
+    split = input_of(store, report, "split_dataset")
+    if split is None:
         raise UserError(
-            f"not registered: the champion is {champion.model} {champion.version} now, and the "
-            "evaluation did not compare the candidate with it: materialize eval_report again"
+            f"not registered: the split that the report was made from is not kept: {_AGAIN}"
+        )
+    metadata: Any = report.manifest.metadata
+    digests = EvaluationSummary.model_validate(metadata["summary"]).model_digests
+    models = {
+        BASE: TrainPlan.of_manifest(model.manifest.metadata).base_model.digest,
+        CHAMPION: digests.get(CHAMPION),
+        CANDIDATE: model.data_version,
+    }
+    if measured(this, split, models, CODE_VERSION) != metadata.get("measured"):
+        raise UserError(
+            "not registered: the evaluation block, the pipeline's own tasks or the code that "
+            f"evaluates changed since the report was made: {_AGAIN}"
         )

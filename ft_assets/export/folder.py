@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ft_assets.cards import CARD_FILE
+from ft_assets.export.masked import masked
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -118,21 +119,43 @@ def write_provenance(
             _write_manifest(store, artifact, place)
             for file in artifact.manifest.files:
                 if _travels(artifact, file.path):
-                    _place(artifact, file, place / _flat(file.path), link=False)
+                    with replaced(place / _flat(file.path)) as beside:
+                        _place(artifact, file, beside, link=False)
     if license_file is not None:
-        shutil.copyfile(license_file, folder / "LICENSE")
+        with replaced(folder / "LICENSE") as beside:
+            shutil.copyfile(license_file, beside)
 
 
 def _write_manifest(store: ArtifactStore, artifact: Artifact, place: Path) -> None:
-    """The manifest as it is kept, with the attestation in it; of an evaluation that one alone."""
+    """The manifest as it is kept, with the attestation in it; of an evaluation that one alone.
+
+    Values of environment variables are masked, see ``masked.py``.
+    """
     name = artifact.key[-1]
     if name != _REPORT:
         kept = store.backend.read_manifest(artifact.key, artifact.partition, artifact.digest)
         assert kept is not None
-        (place / f"{name}.manifest.json").write_bytes(kept)
+        with replaced(place / f"{name}.manifest.json") as beside:
+            beside.write_bytes(masked(kept))
     elif artifact.manifest.attestation is not None:
         content = json.dumps(artifact.manifest.attestation, indent=1, sort_keys=True)
-        (place / f"{name}.attestation.json").write_text(content)
+        with replaced(place / f"{name}.attestation.json") as beside:
+            beside.write_text(content)
+
+
+@contextmanager
+def replaced(target: Path) -> Generator[Path]:
+    """A file beside ``target`` that takes its place when the block ends without exception.
+
+    So nothing is ever written into a file that is there: it may be a hard link to what is
+    published.
+    """
+    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield beside
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def bytes_needed(model: Artifact, *, link: bool, copies: int = 1) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -165,15 +165,44 @@ def _data_version(place: Place, store: Store) -> str | None:
 
 
 def _registration(version: RegisteredVersion, model: Place, store: Store) -> Place | None:
-    """The artifact that the registration left, else the current one of that asset, if any."""
+    """The artifact that the registration left, else the current one of that asset, if any.
+
+    A version that was registered again has one for each time, and the registry's row may have got
+    properties in between: the one that says what the row says counts.
+    """
     key = (*model.key[:-1], _REGISTERED)
-    current: Place | None = None
-    for digest in sorted(store.versions(key, model.partition)):
-        current = Place(key, model.partition, digest)
-        said = _read_registration(current, store)
+    row, about = _row(version), list[Place]()
+    places = [Place(key, model.partition, d) for d in sorted(store.versions(key, model.partition))]
+    for place in places:
+        said = _read_registration(place, store)
         if said.get("model") == version.model and said.get("version") == version.version:
-            return current
-    return current  # damaged, or about another version: the comparison says so
+            if _difference(said, row) is None:
+                return place
+            about.append(place)
+    # Damaged, or about another version: the comparison says so.
+    return _current(about or places, store)
+
+
+def _current(places: Sequence[Place], store: Store) -> Place | None:
+    """The one that is the current version of its asset; else the last."""
+    if not places:
+        return None
+    try:
+        current = store.find(places[0].key, places[0].partition)
+    except UserError:  # damaged: the walk says so
+        current = None
+    same = (place for place in places if current and place.digest == current.digest)
+    return next(same, places[-1])
+
+
+def _row(version: RegisteredVersion) -> Mapping[str, Any]:
+    """A version as the registry has it, in the terms of JSON."""
+    return json.loads(json.dumps(asdict(version), default=str))
+
+
+def _difference(said: Mapping[str, Any], row: Mapping[str, Any]) -> Any:
+    """The first difference; a later champion changes what the registration does not say."""
+    return first_difference(said, {name: row[name] for name in said if name in row})
 
 
 def _read_registration(place: Place, store: Store) -> Mapping[str, Any]:
@@ -201,10 +230,8 @@ def _compare_registration(
 ) -> None:
     """The registry's row says what was registered."""
     subject = f"{version.model}:{version.version}"
-    row: Mapping[str, Any] = json.loads(json.dumps(asdict(version), default=str))
     said = _read_registration(place, store)
-    # A later champion changes the rest of the row.
-    difference = first_difference(said, {name: row[name] for name in said if name in row})
+    difference = _difference(said, _row(version))
     if not said:
         findings.not_checked(subject, "registration", f"{place.name} is damaged")
     elif difference is not None:

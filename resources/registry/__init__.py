@@ -3,6 +3,7 @@ which of them a pipeline means (``resource.py``)."""
 
 from resources.registry.embedded import EmbeddedRegistry
 from resources.registry.port import (
+    ANY_CHAMPION,
     ChampionChange,
     KeepsHistory,
     Property,
@@ -19,6 +20,7 @@ from resources.registry.resource import (
 )
 
 __all__ = [
+    "ANY_CHAMPION",
     "ChampionChange",
     "EmbeddedRegistry",
     "KeepsHistory",

@@ -1,6 +1,7 @@
 """Who was champion when, and why: the ``champions`` table of the embedded registry.
 
-Belongs here: changing the champion and the record of it, inside a transaction of the caller. Does
+Belongs here: changing the champion and the record of it, and what may not change it, inside a
+transaction of the caller. Does
 not belong here: which champion a rollback goes to (``rules.py``).
 """
 
@@ -10,11 +11,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from resources.registry.port import ChampionChange
+from resources.registry.queries import version_ids
+from resources.registry.rules import may_replace, no_champion, not_compared
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from resources.registry.port import Act
+    from resources.registry.port import Act, Registration
 
 
 def now() -> str:
@@ -32,6 +35,20 @@ def put_in_force(
         (now(), version_id),
     )
     remember(database, model_id, version_id, act=act, by=by, why=why)
+
+
+def refuse_other_champion(
+    database: sqlite3.Connection, model_id: int, registration: Registration
+) -> None:
+    """Refuse content that would replace a champion which nobody compared it with."""
+    row = database.execute(
+        "SELECT name, digest FROM versions WHERE model_id = ? AND stage = 'champion'", (model_id,)
+    ).fetchone()
+    versions = version_ids(database, model_id)
+    if row is None and versions:
+        raise no_champion(registration.model, versions)
+    if not may_replace(registration, row and row["digest"]):
+        raise not_compared(registration.model, row and row["name"])
 
 
 def archive_champion(database: sqlite3.Connection, model_id: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from resources.errors import UserError
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 _BUSY_SECONDS = 60
+_LOCKED = (
+    f"another program has kept it locked for {_BUSY_SECONDS} seconds: run again, or end that "
+    "program (an open sqlite3 session or a backup, say)"
+)
 
 # Versions carry the digest too, so that a version whose artifact is missing is still recognised.
 # The partial index makes a second champion impossible, whoever writes.
@@ -127,10 +131,9 @@ def create_database(path: Path, *, shared: bool = False) -> None:
     Raises:
         UserError: the path is no registry, or one of a newer release.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        path.with_name(f"{path.name}.lock").open("a") as lock,
         explained(path),
+        _lock_file(path) as lock,
         closing(_connect(path)) as database,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -170,8 +173,18 @@ def transaction(path: Path, *, write: bool) -> Generator[sqlite3.Connection]:
 
 @contextmanager
 def explained(path: Path) -> Generator[None]:
-    """Turn SQLite errors that the user can remedy into UserError; others pass as they are."""
+    """Turn errors of SQLite and of the disk that the user can remedy into UserError.
+
+    Others, which would be mistakes of this adapter, pass as they are.
+    """
     remedies = {
+        sqlite3.SQLITE_BUSY: _LOCKED,
+        sqlite3.SQLITE_LOCKED: _LOCKED,
+        sqlite3.SQLITE_CORRUPT: "it is damaged: bring it back from a backup, or save what can be "
+        "read with `sqlite3 FILE .recover`",
+        sqlite3.SQLITE_IOERR: "the disk that it lies on fails to read, write or lock it: check the "
+        "disk, or name a file on another one",
+        sqlite3.SQLITE_PERM: "it may not be used: check its permissions",
         sqlite3.SQLITE_NOTADB: "it is not an SQLite file: name another file",
         sqlite3.SQLITE_CANTOPEN: "it cannot be opened: check the path and its permissions",
         sqlite3.SQLITE_READONLY: "it is read-only: check its permissions",
@@ -185,6 +198,17 @@ def explained(path: Path) -> Generator[None]:
         if remedy is None:
             raise
         raise UserError(f"registry {path}: {remedy}") from error
+    except OSError as error:  # of the folder and the lock file
+        raise UserError(
+            f"registry {path}: {error.strerror or error} ({error.filename or path}): check the "
+            "path and its permissions, or name another file"
+        ) from error
+
+
+def _lock_file(path: Path) -> TextIO:
+    """The file beside the registry that is locked while it is created, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{path.name}.lock").open("a")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

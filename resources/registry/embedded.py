@@ -21,6 +21,7 @@ from resources.registry.champions import (
     now,
     put_in_force,
     read_history,
+    refuse_other_champion,
     remember,
 )
 from resources.registry.database import create_database, transaction
@@ -67,13 +68,15 @@ class EmbeddedRegistry(ConfigurableResource[Any]):
 
         Raises:
             UserError: the version is there with other content, the content is there under another
-                explicit version, or a value is refused.
+                explicit version, a value is refused, or the champion is not the one that the
+                registration ``replaces``.
         """
         check_registration(registration)
         with self._database(write=True) as database:
             model_id = _find_or_create_model(database, registration)
             existing = _find_by_digest(database, model_id, registration.digest)
             if existing is None:
+                refuse_other_champion(database, model_id, registration)
                 version = _choose_version(database, model_id, registration)
                 version_id = _insert_champion(database, model_id, version, registration)
             else:

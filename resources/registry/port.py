@@ -24,6 +24,9 @@ Act = Literal["registered", "promoted", "rolled back"]
 AUTO = "auto"
 """The version that stands for: the next patch for new content, the version it has otherwise."""
 
+ANY_CHAMPION = "any"
+"""What a registration replaces when nobody compared it with a champion: whichever is in force."""
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -48,6 +51,9 @@ class Registration:
     format_version: str = "1"
     properties: Mapping[str, Property] = field(default_factory=dict[str, Property])
     """Scores and lineage, each with its own type."""
+    replaces: str | None = ANY_CHAMPION
+    """Digest of the champion that it was compared with, the only one that it may replace; None when
+    there was none."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,9 @@ class RegisteredVersion:
     properties: Mapping[str, Property]
     created: bool = False
     """True only in the answer to the registration that created it."""
+    waiting: bool = False
+    """Its registration was broken off, or refused, before it was put in force: registering it again
+    completes it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,8 @@ class Registry(Protocol):
 
         Raises:
             UserError: the version is there with other content, the content is there under another
-                explicit version, or a value is refused.
+                explicit version, a value is refused, or the champion at that moment is not the one
+                that the registration ``replaces``.
         """
         ...
 

@@ -1,7 +1,8 @@
 """The rules of registration that every registry adapter shares.
 
-Belongs here: which names, versions and properties are accepted, which version comes next, and which
-champion was the one before. Does not belong here: reading or writing a registry.
+Belongs here: which names, versions and properties are accepted, which version comes next, which
+champion may be replaced, and which was the one before. Does not belong here: reading or writing a
+registry.
 """
 
 from __future__ import annotations
@@ -11,7 +12,13 @@ import re
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
-from resources.registry.port import AUTO, ChampionChange, Property, Registration
+from resources.registry.port import (
+    ANY_CHAMPION,
+    AUTO,
+    ChampionChange,
+    Property,
+    Registration,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,6 +97,47 @@ def next_version(existing: Iterable[str], base_version: str) -> str:
 def version_order(version: str) -> Semver:
     """A sort key: strict versions by their numbers, all others before them."""
     return parse_version(version) if _SEMVER.fullmatch(version) else _NO_SEMVER
+
+
+def may_replace(registration: Registration, digest: str | None) -> bool:
+    """Whether new content was compared with the champion of this digest (None: there is none)."""
+    return registration.replaces in (ANY_CHAMPION, digest)
+
+
+def not_compared(model: str, champion: str | None) -> UserError:
+    """The error for new content that was compared with another champion than the one in force.
+
+    Args:
+        model: its name.
+        champion: the version in force; None when there is none.
+    """
+    if champion is None:
+        return UserError(
+            f"not registered: the model {model} has no champion now, and the evaluation compared "
+            "the candidate with one: materialize eval_report again"
+        )
+    return UserError(
+        f"not registered: the champion is {model} {champion} now, and the evaluation did not "
+        "compare the candidate with it: materialize eval_report again"
+    )
+
+
+def no_champion(model: str, versions: Iterable[str]) -> UserError:
+    """The error for a model that has versions, and nothing says which is in force."""
+    newest = max(versions, key=version_order)
+    return UserError(
+        f"the model {model} has versions and no champion, so that nobody knows what a candidate "
+        f"has to beat: choose one with ft registry promote {model} {newest} --why TEXT"
+    )
+
+
+def passed_over(model: str, version: str, champion: str | None) -> UserError:
+    """The error for content that is registered, while another became champion at that moment."""
+    return UserError(
+        f"{model} {version} is registered and archived: {champion} became the champion at the same "
+        "moment, and the evaluation did not compare the candidate with it. To put it in force all "
+        f"the same: ft registry promote {model} {version} --why TEXT"
+    )
 
 
 def champions_in_order(history: Sequence[ChampionChange]) -> list[str]:

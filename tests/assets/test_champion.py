@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,14 @@ def test_the_first_candidate_of_a_name_meets_nobody(registry):
     assert opponent(registry, NAME, "first", judged=False, before=None) == (None, False)
 
 
+def test_a_model_with_versions_and_no_champion_is_not_taken_for_a_new_one(registry):
+    register(registry, "first")
+    with closing(sqlite3.connect(registry.path)) as database, database:
+        database.execute("UPDATE versions SET stage = 'archived', state = 'ARCHIVED'")
+    with pytest.raises(UserError, match=r"ft registry promote assistant 1\.0\.0 --why TEXT"):
+        opponent(registry, NAME, "second", judged=False, before=None)
+
+
 def test_a_later_candidate_meets_the_champion(registry):
     register(registry, "first")
     assert met(registry, "second") == "first"
@@ -139,7 +149,7 @@ def lost(store, champion: Champion) -> str:
         open_champion(store, champion)
     message = str(error.value)
     assert message.startswith("the champion assistant 1.0.0 cannot be evaluated")
-    assert "ft registry" in message
+    assert message.endswith("(ft registry promote assistant VERSION --why TEXT)")
     return message
 
 

@@ -154,11 +154,17 @@ def made_from(store) -> dict[str, Artifact]:
     return make(store)
 
 
-def make(store: ArtifactStore, **outcome: Any) -> dict[str, Artifact]:
+def make(
+    store: ArtifactStore,
+    *,
+    plan: dict[str, Any] = PLAN,
+    summary: EvaluationSummary = SUMMARY,
+    **outcome: Any,
+) -> dict[str, Artifact]:
     raw = publish(store, "raw_dataset", [])
     split = publish(store, "split_dataset", [raw])
-    model = publish(store, "finetuned_model", [split], plan=PLAN, outcome=OUTCOME | outcome)
-    report = publish(store, "eval_report", [split, model], summary=SUMMARY.model_dump(mode="json"))
+    model = publish(store, "finetuned_model", [split], plan=plan, outcome=OUTCOME | outcome)
+    report = publish(store, "eval_report", [split, model], summary=summary.model_dump(mode="json"))
     return {
         "raw_dataset": raw,
         "split_dataset": split,
@@ -231,6 +237,22 @@ def test_numbers_are_numbers(made_from):
     assert {n: type(v) for n, v in found.items()} == {n: type(v) for n, v in expected.items()}
 
 
+def test_the_gpus_of_all_nodes_count(store):
+    parameters = {"nproc_per_node": 2, "nnodes": 3}
+    properties = registration(make(store, plan=PLAN | {"parameters": parameters})).properties
+    found = [properties[name] for name in ("gpus", "gpu_hours", "training_cost")]
+    assert found == [6, 3.0, 6.0]
+
+
+def test_it_replaces_the_champion_that_the_report_compares_it_with_alone(store):
+    assert registration(make(store)).replaces is None
+    digests = {"base": "b", "champion": "c1", "tuned": "t"}
+    compared = SUMMARY.model_copy(update={"model_digests": digests})
+    overruled = WON.model_copy(update={"overruled": Overrule(name="ann", reason="it is urgent")})
+    for verdict in (WON, overruled):
+        assert registration(make(store, summary=compared), verdict).replaces == "c1"
+
+
 def test_base_model_and_recipe_are_texts(made_from):
     properties = registration(made_from).properties
     assert properties["base_model"] == "org/base"
@@ -273,14 +295,22 @@ def test_who_overruled_the_court_is_recorded(made_from):
     assert (properties["overruled_by"], properties["overruled_why"]) == ("ann", "it is urgent")
 
 
-def test_the_image_is_what_the_deployment_says(made_from, monkeypatch):
+def test_the_image_is_what_the_deployment_says(store, monkeypatch):
     monkeypatch.delenv("FT_IMAGE", raising=False)
     monkeypatch.delenv("DAGSTER_CURRENT_IMAGE", raising=False)
+    made_from = make(store)
     assert registration(made_from).properties["image"] == ""
     monkeypatch.setenv("DAGSTER_CURRENT_IMAGE", "registry/light:1")
     assert registration(made_from).properties["image"] == "registry/light:1"
     monkeypatch.setenv("FT_IMAGE", "registry/ft:2")
     assert registration(made_from).properties["image"] == "registry/ft:2"
+
+
+def test_the_image_that_trained_counts_before_that_of_the_registering_pod(store, monkeypatch):
+    monkeypatch.setenv("FT_IMAGE", "registry/train:1")
+    made_from = make(store)
+    monkeypatch.setenv("FT_IMAGE", "registry/light:1")
+    assert registration(made_from).properties["image"] == "registry/train:1"
 
 
 def test_a_registry_keeps_all_of_it(made_from, tmp_path):

@@ -8,7 +8,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ft_assets.assets.winner import refuse_another_champion, refuse_other_rules, won
+from ft_assets.assets.eval_report import CODE_VERSION
+from ft_assets.assets.evaluating import measured
+from ft_assets.assets.winner import (
+    refuse_loser,
+    refuse_other_measures,
+    refuse_other_rules,
+    verdict_on,
+)
 from ft_assets.config import PipelineSpec
 from ft_assets.court import Overrule, Verdict
 from ft_assets.court.verdict import Settings
@@ -26,6 +33,19 @@ from resources.store import Artifact, ArtifactStore
 WON = Verdict(passed=True, reason="it is better")
 LOST = Verdict(passed=False, reason="it is worse")
 OVERRULED = WON.model_copy(update={"overruled": Overrule(name="ann", reason="it is urgent")})
+PLAN: dict[str, Any] = {
+    "algorithm": "sft",
+    "backend": "cpu",
+    "models_dir": "/models",
+    "train_file": "/train.jsonl",
+    "held_out_file": None,
+    "parameters": {},
+    "mask": {},
+    "env": {},
+    "checkpoint_choice": "last",
+    "on_unhealthy": "stop",
+    "fingerprint": "f" * 64,
+}
 SICK = {"code": "nan", "severity": "error", "step": 3, "seen": "NaN", "remedy": "lower the rate"}
 
 
@@ -81,27 +101,28 @@ def register(registry: EmbeddedRegistry, digest: str) -> None:
 
 def test_a_model_that_won_is_registered_by_its_verdict(store):
     candidate = model(store)
-    assert won(candidate, report(store, candidate)) == WON
-    assert won(candidate, report(store, candidate, verdict=OVERRULED)).overruled is not None
+    for verdict in (WON, OVERRULED):
+        assert verdict_on(candidate, report(store, candidate, verdict=verdict)) == verdict
+        refuse_loser(verdict)
 
 
 def test_a_model_that_lost_is_refused_with_the_reason(store):
     candidate = model(store)
     with pytest.raises(UserError, match="not registered: it is worse"):
-        won(candidate, report(store, candidate, verdict=LOST))
+        refuse_loser(verdict_on(candidate, report(store, candidate, verdict=LOST)))
 
 
 def test_a_report_about_another_model_is_refused(store):
     candidate = model(store)
     other = report(store, candidate, model_data_version="another")
     with pytest.raises(UserError, match="about another model than the current one"):
-        won(candidate, other)
+        verdict_on(candidate, other)
 
 
 def test_an_unhealthy_training_is_refused_whatever_the_verdict(store):
     candidate = model(store, health=[SICK])
     with pytest.raises(UserError, match="the training was not healthy"):
-        won(candidate, report(store, candidate, verdict=OVERRULED))
+        verdict_on(candidate, report(store, candidate, verdict=OVERRULED))
 
 
 # --- the rules
@@ -145,46 +166,64 @@ def test_a_verdict_without_rules_is_refused(spec):
         refuse_other_rules(WON, spec)
 
 
-# --- the champion
+# --- the measures
 
 
-def refuse(registry, candidate, about, verdict=WON) -> None:
-    refuse_another_champion(registry, candidate, about, verdict, registry.champion("m"))
+class ThisStep:
+    """What is asked of a step to know what an evaluation would measure."""
+
+    def __init__(self, spec: PipelineSpec, folder: Path | None = None) -> None:
+        self.spec, self.include_folder = spec, folder
 
 
-def test_the_first_version_has_no_champion_to_be_compared_with(store, registry):
-    candidate = model(store)
-    refuse(registry, candidate, report(store, candidate))
+def measured_report(store: ArtifactStore, step: Any, champion: str | None = None):
+    """A model and a report about it, with the digest of what was measured."""
+    split = publish(store, "split_dataset", report={"held_out_digest": "rows"})
+    base = {"name": "b", "kind": "folder", "location": "/b", "digest": "b", "hf_token_env": "T"}
+    candidate = publish(store, "finetuned_model", health=[], plan=PLAN | {"base_model": base})
+    models = {"base": "b", "champion": champion, "tuned": candidate.data_version}
+    made_from = {"asset": "mine/split_dataset", "digest": split.digest, "partition": None}
+    about = report(
+        store,
+        candidate,
+        champion=champion,
+        measured=measured(step, split, models, CODE_VERSION),
+        provenance={"inputs": [made_from]},
+    )
+    return candidate, about
 
 
-def test_a_candidate_that_was_compared_with_the_champion_passes(store, registry):
-    candidate = model(store)
-    register(registry, "c1")
-    refuse(registry, candidate, report(store, candidate, champion="c1"))
+@pytest.mark.parametrize("champion", [None, "c1"])
+def test_a_report_of_what_would_be_measured_now_counts(store, spec, champion):
+    step: Any = ThisStep(spec)
+    refuse_other_measures(step, store, *measured_report(store, step, champion))
 
 
-@pytest.mark.parametrize("compared", [None, "c0"])
-def test_a_champion_that_came_after_the_evaluation_is_not_replaced_unseen(
-    store, registry, compared
+@pytest.mark.parametrize("changed", [{"limit": 2}, {"tasks": []}, {"seed": 7}])
+def test_a_report_by_another_evaluation_block_is_refused(store, spec, changed):
+    candidate, about = measured_report(store, ThisStep(spec))
+    evaluation = spec.evaluation.model_copy(update=changed)
+    now: Any = ThisStep(spec.model_copy(update={"evaluation": evaluation}))
+    with pytest.raises(UserError, match=r"the evaluation block, .* changed .* eval_report again"):
+        refuse_other_measures(now, store, candidate, about)
+
+
+def test_a_report_by_another_task_file_is_refused_and_pythons_cache_is_no_task(
+    store, spec, tmp_path
 ):
-    candidate = model(store)
-    register(registry, "c0")
-    register(registry, "c1")
-    with pytest.raises(UserError, match=r"the champion is m 1\.0\.1 now, .* eval_report again"):
-        refuse(registry, candidate, report(store, candidate, champion=compared))
+    folder = tmp_path / "tasks"
+    (folder / "__pycache__").mkdir(parents=True)
+    (folder / "mine.yaml").write_text("task: mine")
+    step: Any = ThisStep(spec, folder)
+    candidate, about = measured_report(store, step)
 
+    for left_over in ("__pycache__/utils.cpython-311.pyc", "utils.pyc", ".mine.yaml.swp"):
+        (folder / left_over).write_text("left over")
+    refuse_other_measures(step, store, candidate, about)
 
-def test_content_that_is_registered_already_replaces_nobody(store, registry):
-    candidate = model(store)
-    register(registry, candidate.data_version)
-    register(registry, "c1")
-    refuse(registry, candidate, report(store, candidate))
-
-
-def test_a_person_who_overruled_the_court_is_not_asked_again(store, registry):
-    candidate = model(store)
-    register(registry, "c1")
-    refuse(registry, candidate, report(store, candidate), OVERRULED)
+    (folder / "mine.yaml").write_text("task: another")
+    with pytest.raises(UserError, match=r"tasks .* changed since the report was made"):
+        refuse_other_measures(step, store, candidate, about)
 
 
 # --- the resource

@@ -190,13 +190,19 @@ def make_chain(root: Path, *, signed: bool) -> Chain:
         {"results.json": b"{}", "samples/tuned/held_out.jsonl": b"{}\n"},
         model_data_version=model.data_version,
     )
+    register_in(chain, model, report)
+    return chain
+
+
+def register_in(chain: Chain, model: Artifact, report: Artifact, **more: float) -> None:
+    """Register the model, with further properties, and publish what was registered."""
     version = chain.registry.register(
         Registration(
             model=MODEL,
             digest=model.data_version,
             uri=f"{model.uri}/model",
             author="run-1",
-            properties={"held_out_loss": 1.5, "eval_report_digest": report.digest},
+            properties={"held_out_loss": 1.5, "eval_report_digest": report.digest, **more},
         )
     )
     row = {
@@ -207,7 +213,6 @@ def make_chain(root: Path, *, signed: bool) -> Chain:
     chain.publish(
         "registered_version", [model, report], {"registration.json": json.dumps(row).encode()}
     )
-    return chain
 
 
 def _sha(content: bytes) -> str:

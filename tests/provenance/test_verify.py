@@ -12,7 +12,7 @@ import pytest
 
 from ft_assets.provenance.artifact_links import Place
 from ft_assets.provenance.verify import KnownPipeline, verify_artifact, verify_version
-from tests.provenance.conftest import DROP, PIPELINE, make_chain, make_keys
+from tests.provenance.conftest import DROP, PIPELINE, make_chain, make_keys, register_in
 from tests.support.flips import flipped
 
 ASSETS = (
@@ -116,6 +116,20 @@ def test_a_changed_entry_of_the_registry_is_found(tmp_path, table, column):
     first = chain.verify().first_broken
     assert first.subject == "assistant:1.0.0"
     assert first.file.startswith("registry: assistant:1.0.0")
+
+
+def test_a_version_that_got_more_properties_when_it_was_registered_again_holds(tmp_path):
+    """In any order of the digests of what the registrations left, so one after another."""
+    chain = make_chain(tmp_path / "chain", signed=False)
+    for number in range(4):
+        more = {f"cost_{known}": 3.5 for known in range(number + 1)}
+        register_in(chain, chain.artifact("finetuned_model"), chain.artifact("eval_report"), **more)
+        assert chain.verify().first_broken is None
+
+    with closing(sqlite3.connect(chain.database)) as database, database:
+        database.execute("UPDATE float_properties SET value = 9.5 WHERE name = 'cost_3'")
+    first = chain.verify().first_broken
+    assert (first.check, first.expected, first.found) == ("registration", "3.5", "9.5")
 
 
 def test_the_first_broken_link_is_the_one_nearest_to_the_model(signed_chain):

@@ -105,8 +105,12 @@ class Server:
         description: str,
         metadata: Metadata,
     ) -> VersionRecord:
-        """Create a version with its properties in one transaction of the server, once."""
+        """Create a version with its properties in one transaction of the server, once.
+
+        It is archived until it is put in force: LIVE says of a version that it has been.
+        """
         from mr_openapi.models.model_version_create import ModelVersionCreate
+        from mr_openapi.models.model_version_state import ModelVersionState
 
         body = ModelVersionCreate(
             name=name,
@@ -114,6 +118,7 @@ class Server:
             externalId=external_id,
             author=author,
             description=description or None,
+            state=ModelVersionState.ARCHIVED,
         )
         return read_version(
             self._transport.post_once(f"{self._root}/model_versions", _json(body, metadata))
@@ -181,7 +186,7 @@ class Server:
             params = {"pageSize": _PAGE, "orderBy": "ID", "sortOrder": "ASC"}
             if token:
                 params["nextPageToken"] = token
-            page = self._transport.get(f"{self._root}{path}", params)
+            page = self._page(path, params)
             yield from cast("list[Json]", page.get("items") or [])
             former, token = token, str(page.get("nextPageToken") or "")
             if not token:
@@ -191,6 +196,15 @@ class Server:
                     f"model registry {self.url} gives the same page of {path} for ever: that is a "
                     "fault of the server"
                 )
+
+    def _page(self, path: str, params: dict[str, str]) -> Json:
+        try:
+            return self._transport.get(f"{self._root}{path}", params)
+        except NotFoundError as error:
+            raise UserError(
+                f"model registry {self.url} answers 404 to GET {path}: {error}: somebody has "
+                "deleted it meanwhile: run again"
+            ) from error
 
 
 def _probe(transport: Transport) -> str:

@@ -26,10 +26,25 @@ from typing import TYPE_CHECKING
 
 from resources.errors import UserError
 from resources.registry.kubeflow.properties import LARGE_INTEGERS, encode, merge
-from resources.registry.kubeflow.stages import DIGEST
+from resources.registry.kubeflow.stages import (
+    DIGEST,
+    NO_CHAMPION,
+    REPLACES,
+    champion_digest,
+    champion_of,
+    is_waiting,
+    lost_champion,
+    replaces,
+)
 from resources.registry.kubeflow.transport import ConflictError, UnsettledError
 from resources.registry.port import AUTO
-from resources.registry.rules import next_version, version_order
+from resources.registry.rules import (
+    may_replace,
+    next_version,
+    no_champion,
+    not_compared,
+    version_order,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +58,7 @@ if TYPE_CHECKING:
 
 REGISTERED_BY = "ft_registration"
 """A number of its own for each call of ``register``: who made a version whose answer was lost."""
-KEPT_FOR_US = {DIGEST, REGISTERED_BY, LARGE_INTEGERS}
+KEPT_FOR_US = {DIGEST, REGISTERED_BY, REPLACES, LARGE_INTEGERS}
 ARTIFACT = "model"
 _LOST_RACES = 200
 
@@ -68,7 +83,7 @@ def register_version(server: Server, registration: Registration) -> tuple[Versio
     model = _find_or_create_model(server, registration)
     call = uuid.uuid4().hex
     version = _find_or_create_version(server, model, registration, call)
-    version = _repair_properties(server, version, registration)
+    version = _repair_properties(server, model, version, registration)
     find_or_create_artifact(server, version, registration)
     return version, version.properties.get(REGISTERED_BY) == call
 
@@ -126,6 +141,26 @@ def _refuse_before_writing(server: Server, registration: Registration) -> None:
         _choose_version(versions, registration)
     else:
         _refuse_other_version(existing.name, registration)
+    if existing is None or is_waiting(model, existing):
+        _refuse_other_champion(server, model, versions, registration)
+
+
+def _refuse_other_champion(
+    server: Server,
+    model: ModelRecord,
+    versions: list[VersionRecord],
+    registration: Registration,
+) -> None:
+    """Refuse content that would replace a champion which nobody compared it with.
+
+    Asked once more right before it is put in force (``stages.py``); here, nothing is written yet.
+    """
+    if lost_champion(server, model, versions):
+        raise no_champion(
+            model.name, [version.name for version in versions if DIGEST in version.metadata]
+        )
+    if not may_replace(registration, champion_digest(model, versions)):
+        raise not_compared(model.name, champion_of(model))
 
 
 def _find_or_create_model(server: Server, registration: Registration) -> ModelRecord:
@@ -145,6 +180,7 @@ def _find_or_create_version(
 ) -> VersionRecord:
     """The version of this content, under the next free number where ``auto`` asks for it."""
     own: dict[str, Property] = {DIGEST: registration.digest, REGISTERED_BY: call}
+    own |= _property_of(registration.replaces)
     metadata = encode({**registration.properties, **own})
     backoff = server.backoff()
     for _ in range(_LOST_RACES):
@@ -195,15 +231,26 @@ def _find_or_create(
 
 
 def _repair_properties(
-    server: Server, version: VersionRecord, registration: Registration
+    server: Server, model: ModelRecord, version: VersionRecord, registration: Registration
 ) -> VersionRecord:
-    """Add what a half-written version lacks; what it has stays, because versions never change."""
+    """Add what a half-written version lacks; what it has stays, because versions never change.
+
+    Which champion it was compared with is no part of the version: one that was never in force may
+    have been judged anew since.
+    """
     wanted = {**registration.properties, DIGEST: registration.digest}
     has = version.properties
     missing = {name: value for name, value in wanted.items() if name not in has}
+    if is_waiting(model, version) and replaces(version) != registration.replaces:
+        missing |= _property_of(registration.replaces)
     if not missing:
         return version
     return server.update_version(version, metadata=merge(version.metadata, missing))
+
+
+def _property_of(replaces: str | None) -> dict[str, Property]:
+    """The property that says which champion the content may replace."""
+    return {REPLACES: NO_CHAMPION if replaces is None else replaces}
 
 
 def _refuse_other_version(existing: str, registration: Registration) -> None:

@@ -26,12 +26,15 @@ from resources.registry.kubeflow.stages import (
     DIGEST,
     champion_of,
     decide,
+    is_waiting,
+    lost_champion,
     settle,
     stage_of,
 )
 from resources.registry.kubeflow.token import TokenSource
 from resources.registry.kubeflow.transport import Patience, Transport
 from resources.registry.port import (
+    ANY_CHAMPION,
     Act,
     ChampionChange,
     RegisteredArtifact,
@@ -41,6 +44,9 @@ from resources.registry.port import (
 )
 from resources.registry.rules import (
     check_registration,
+    no_champion,
+    not_compared,
+    passed_over,
     rollback_target,
     unknown,
     version_order,
@@ -80,15 +86,21 @@ class KubeflowRegistry(ConfigurableResource[Any]):
 
         Raises:
             UserError: the version is there with other content, the content is there under another
-                explicit version, a value is refused, or the server gives no answer of use. Run
-                again, a registration that was broken off is completed.
+                explicit version, a value is refused, the champion is not the one that the
+                registration ``replaces``, or the server gives no answer of use. Run again, a
+                registration that was broken off is completed.
         """
         check_registration(registration)
         check_property_names(registration)
         with self._server() as server:
             version, created = register_version(server, registration)
             settle(server, registration.model)
-            registered = _read(server, *_find(server, registration.model, version.name))
+            model, found = _find(server, registration.model, version.name)
+            if is_waiting(model, found):
+                raise _not_put_in_force(server, model)
+            registered = _read(server, model, found)
+            if created and registered.stage == "archived" and registration.replaces != ANY_CHAMPION:
+                raise passed_over(model.name, found.name, champion_of(model))
             return replace(registered, created=created)
 
     def list_models(self) -> list[RegisteredModel]:
@@ -193,6 +205,16 @@ class KubeflowRegistry(ConfigurableResource[Any]):
             yield Server(transport)
 
 
+def _not_put_in_force(server: Server, model: ModelRecord) -> UserError:
+    """Why a version was not: the champion changed while it was registered."""
+    versions = server.versions(model)
+    if lost_champion(server, model, versions):
+        return no_champion(
+            model.name, [other.name for other in versions if DIGEST in other.metadata]
+        )
+    return not_compared(model.name, champion_of(model))
+
+
 def _find_model(server: Server, name: str) -> ModelRecord:
     model = server.find_model(name)
     if model is None:
@@ -243,4 +265,5 @@ def _read(server: Server, model: ModelRecord, version: VersionRecord) -> Registe
             state=artifact.state if artifact else "PENDING",
         ),
         properties={name: value for name, value in properties.items() if name not in KEPT_FOR_US},
+        waiting=is_waiting(model, version),
     )

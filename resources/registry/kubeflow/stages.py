@@ -10,6 +10,15 @@ force: this is how a registration that was killed before that step is recognised
 registrations at once end with the newest as champion. The server has no compare-and-set: of two
 PATCHes at the same time the later one stays, and each writer reads again after its own until
 nothing is left to do.
+
+Which champion a version was compared with stands in its property ``ft_replaces``, so that every
+writer decides alike: it is put in force only while that one is. One that met another champion
+keeps waiting until it is registered again, judged anew. Without compare-and-set this is asked right
+before the PATCH, not in it.
+
+A version is archived until it is in force. So a model with a LIVE version, or with versions that
+were put in force, and without ``champion`` has lost that property: nothing is put in force there
+until someone decides.
 Versions without ``ft_digest``, which other tools made, keep their states.
 """
 
@@ -19,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from resources.registry.kubeflow.history import HISTORY, with_change
 from resources.registry.kubeflow.properties import merge
+from resources.registry.port import ANY_CHAMPION
 
 if TYPE_CHECKING:
     from resources.registry.kubeflow.api import Server
@@ -28,6 +38,9 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 PROMOTED = "ft_promoted"
 DIGEST = "ft_digest"
+REPLACES = "ft_replaces"
+NO_CHAMPION = "none"
+"""Value of ``ft_replaces`` where the version was compared with no champion."""
 _ROUNDS = 20
 
 
@@ -40,6 +53,42 @@ def champion_of(model: ModelRecord) -> str | None:
 def stage_of(model: ModelRecord, version: VersionRecord) -> Stage:
     """The version's stage, by what its model says."""
     return "champion" if version.name == champion_of(model) else "archived"
+
+
+def is_waiting(model: ModelRecord, version: VersionRecord) -> bool:
+    """Whether a version of ours was never put in force, nor passed over by a decision."""
+    lost = champion_of(model) is None and version.state == "LIVE"
+    return DIGEST in version.metadata and version.id > _promoted(model) and not lost
+
+
+def replaces(version: VersionRecord) -> str | None:
+    """Digest of the champion that a version may replace; ``ANY_CHAMPION`` where none is named."""
+    digest = version.properties.get(REPLACES, ANY_CHAMPION)
+    return None if digest == NO_CHAMPION else str(digest)
+
+
+def champion_digest(model: ModelRecord, versions: list[VersionRecord]) -> str | None:
+    """Digest of the version in force; None when there is none, empty when it is not known."""
+    name = champion_of(model)
+    named = (version for version in versions if version.name == name)
+    champion = next(named, None)
+    if champion is None:
+        return None if name is None else ""
+    return str(champion.properties.get(DIGEST, ""))
+
+
+def lost_champion(server: Server, model: ModelRecord, versions: list[VersionRecord]) -> bool:
+    """Whether a version was in force and the model does not say which is."""
+    if not _seems_lost(model, versions):
+        return False
+    # Another may have put its first version in force after the model was read.
+    again = server.find_model(model.name)
+    return again is not None and _seems_lost(again, versions)
+
+
+def _seems_lost(model: ModelRecord, versions: list[VersionRecord]) -> bool:
+    ours = [version for version in versions if DIGEST in version.metadata]
+    return champion_of(model) is None and not all(is_waiting(model, version) for version in ours)
 
 
 def decide(
@@ -70,12 +119,19 @@ def settle(server: Server, name: str) -> None:
         model = server.find_model(name)
         if model is None:
             return
-        ours = [version for version in server.versions(model) if DIGEST in version.metadata]
-        newest = _newest_to_promote(server, model, ours)
+        everything = server.versions(model)
+        newest = _newest_to_promote(server, model, everything)
         if newest is not None:
-            _promote(server, model, newest)
-        elif not _states_follow(server, model, ours):
+            again = server.find_model(name)
+            if again is not None and _same_champion(again, model):
+                _promote(server, again, newest)
+        elif not _states_follow(server, model, everything):
             return
+
+
+def _same_champion(one: ModelRecord, other: ModelRecord) -> bool:
+    """Whether nothing was put in force between two readings of a model."""
+    return champion_of(one) == champion_of(other) and _promoted(one) == _promoted(other)
 
 
 def _promote(server: Server, model: ModelRecord, version: VersionRecord) -> None:
@@ -86,10 +142,17 @@ def _promote(server: Server, model: ModelRecord, version: VersionRecord) -> None
 
 
 def _newest_to_promote(
-    server: Server, model: ModelRecord, versions: list[VersionRecord]
+    server: Server, model: ModelRecord, everything: list[VersionRecord]
 ) -> VersionRecord | None:
-    """The newest version above the last one promoted that has its artifact."""
-    waiting = [version for version in versions if version.id > _promoted(model)]
+    """The newest waiting version that has its artifact and was compared with the champion."""
+    if lost_champion(server, model, everything):
+        return None
+    in_force = champion_digest(model, everything)
+    waiting = [
+        version
+        for version in everything
+        if is_waiting(model, version) and replaces(version) in (ANY_CHAMPION, in_force)
+    ]
     complete = (version for version in reversed(waiting) if server.artifacts(version))
     return next(complete, None)
 
@@ -100,6 +163,8 @@ def _states_follow(server: Server, model: ModelRecord, versions: list[VersionRec
         return False
     changed = False
     for version in versions:
+        if DIGEST not in version.metadata:
+            continue
         state = "LIVE" if stage_of(model, version) == "champion" else "ARCHIVED"
         if version.state != state and version.id <= _promoted(model):
             server.update_version(version, state=state)

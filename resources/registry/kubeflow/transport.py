@@ -130,7 +130,7 @@ class Transport:
         Raises:
             ConflictError: there is one already.
             UnsettledError: no answer, or one that may pass.
-            UserError: the server refuses for good.
+            UserError: the server refuses for good, or has no such path (404).
         """
         return self._once("POST", path, None, body)
 
@@ -153,7 +153,7 @@ class Transport:
             renewed = self._token.read()
             if renewed != token:  # replaced while the request was on its way
                 response = self._send(method, path, params, body, renewed)
-        return self._answer(response, f"{method} {path}")
+        return self._answer(response, method, path)
 
     def _send(
         self,
@@ -203,9 +203,9 @@ class Transport:
                     f"model registry {self.url}: no host has this name: check registry.address"
                 ) from error
 
-    def _answer(self, response: httpx.Response, asked: str) -> Json:
+    def _answer(self, response: httpx.Response, method: str, path: str) -> Json:
         """The body of a good answer; what a bad one means."""
-        status = response.status_code
+        status, asked = response.status_code, f"{method} {path}"
         where = f"model registry {self.url}"
         if status in _REFUSED:
             raise UserError(
@@ -218,8 +218,18 @@ class Transport:
                 _retry_after(response),
             )
         if status == HTTPStatus.NOT_FOUND:
+            if method != "GET":
+                raise UserError(
+                    f"{where} answers 404 to {asked}: {_message(response)}: somebody has deleted "
+                    "it meanwhile, or a gateway lets no writes through: run again"
+                )
             raise NotFoundError(_message(response))
         if status == HTTPStatus.CONFLICT:
+            if method != "POST":
+                raise UserError(
+                    f"{where} answers 409 to {asked}: {_message(response)}: somebody changes it at "
+                    "the same moment: run again"
+                )
             raise ConflictError(_message(response))
         if not response.is_success:
             redirected = ", a redirection that is not followed" if response.is_redirect else ""

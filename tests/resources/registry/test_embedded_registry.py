@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resources.errors import UserError
+from resources.registry import database
 from resources.registry.embedded import EmbeddedRegistry
 from resources.registry.port import Registration, Registry
 
@@ -90,6 +91,14 @@ def test_the_file_itself_refuses_a_second_champion(registry):
     registry.register(model("d2"))
     with pytest.raises(sqlite3.IntegrityError):
         execute(registry, "UPDATE versions SET stage = 'champion', state = 'LIVE'")
+
+
+def test_a_model_that_lost_its_champion_takes_no_new_one_by_itself(registry):
+    registry.register(model("d1"))
+    execute(registry, "UPDATE versions SET stage = 'archived', state = 'ARCHIVED'")
+    with pytest.raises(UserError, match=r"ft registry promote demo-model 1\.0\.0 --why TEXT"):
+        registry.register(model("d2"))
+    assert list(stages(registry)) == ["1.0.0"]
 
 
 # --- repair
@@ -214,3 +223,28 @@ def test_the_file_uses_a_write_ahead_log(registry):
     with closing(sqlite3.connect(registry.path)) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert Path(registry.path).parent.is_dir()
+
+
+def test_a_registry_that_another_program_keeps_locked_is_named(registry, monkeypatch):
+    registry.register(model("d1"))
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0)
+    with closing(sqlite3.connect(registry.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match=r"models\.db: another program has kept it locked"):
+            registry.register(model("d2"))
+
+
+def test_a_damaged_registry_is_named(registry):
+    registry.register(model("d1"))
+    execute(registry, "PRAGMA journal_mode = delete")
+    path = Path(registry.path)
+    pages = path.read_bytes()
+    path.write_bytes(pages[:4096] + b"\xff" * (len(pages) - 4096))
+    with pytest.raises(UserError, match=r"models\.db: it is damaged: bring it back from a backup"):
+        registry.champion(MODEL)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"models\.db: .*check the path and its permissions"):
+        EmbeddedRegistry(path=str(tmp_path / "file" / "models.db")).list_models()

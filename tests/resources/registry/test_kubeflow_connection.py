@@ -246,7 +246,7 @@ def test_a_token_file_that_is_replaced_is_read_again(server, tmp_path):
         Registration(model="demo", digest="d1", uri="s3://m/d1", author="run")
     )
     assert registered.created
-    assert len(server.requests) == 18  # one was made again, with the new token
+    assert len(server.requests) == 22  # one was made again, with the new token
 
 
 # --- TLS

@@ -92,9 +92,9 @@ def model_id(server: ModelRegistryServer, name: str) -> str:
 
 # --- each request fails in turn
 
-REQUESTS = {"first": 17, "next": 20}
+REQUESTS = {"first": 21, "next": 22}
 EACH_REQUEST = [(scenario, n) for scenario, last in REQUESTS.items() for n in range(last)]
-WRITES = {"first": 4, "next": 4}
+WRITES = {"first": 5, "next": 5}
 EACH_WRITE = [(scenario, n) for scenario, last in WRITES.items() for n in range(last)]
 
 

@@ -60,7 +60,7 @@ def test_a_registered_model_has_all_that_was_said_about_it(registry):
     assert (artifact.uri, artifact.digest, artifact.state) == ("s3://models/d1", "d1", "LIVE")
     assert (artifact.format_name, artifact.format_version) == ("gguf", "3")
     assert registered.properties == {"accuracy": 0.5, "rows": 10}
-    assert registered.created_at == registered.updated_at
+    assert registered.created_at <= registered.updated_at
     assert registered.created_at.endswith("+00:00")
     assert [(m.name, m.owner, m.champion) for m in registry.list_models()] == [
         (MODEL, "team nlp", "1.0.0")
@@ -127,6 +127,38 @@ def test_new_content_becomes_champion_and_the_former_one_is_archived(registry):
     registry.register(model("d2"))
     assert stages(registry) == {"1.0.1": ("champion", "LIVE"), "1.0.0": ("archived", "ARCHIVED")}
     assert registry.champion(MODEL).version == "1.0.1"
+
+
+def test_content_replaces_the_champion_that_it_was_compared_with(registry):
+    registry.register(model("d1", replaces=None))
+    assert registry.register(model("d2", replaces="d1")).stage == "champion"
+
+
+@pytest.mark.parametrize("compared", [None, "d1"])
+def test_content_that_was_compared_with_another_champion_is_refused_and_changes_nothing(
+    registry, compared
+):
+    registry.register(model("d1"))
+    registry.register(model("d2"))
+    with pytest.raises(
+        UserError, match=r"champion is demo-model 1\.0\.1 now, .* eval_report again"
+    ):
+        registry.register(model("d3", replaces=compared, owner="someone else"))
+    assert registry.champion(MODEL).artifact.digest == "d2"
+    assert len(registry.list_versions(MODEL)) == 2
+    assert registry.register(model("d3", replaces="d2")).version == "1.0.2"
+
+
+def test_content_that_was_compared_with_a_champion_of_a_new_model_is_refused(registry):
+    with pytest.raises(UserError, match=r"has no champion now, .* eval_report again"):
+        registry.register(model("d1", replaces="d0"))
+
+
+def test_content_that_is_registered_already_replaces_nobody(registry):
+    registry.register(model("d1", replaces=None))
+    registry.register(model("d2"))
+    assert not registry.register(model("d1", replaces=None)).created
+    assert registry.champion(MODEL).artifact.digest == "d2"
 
 
 def test_new_content_with_a_lower_version_becomes_champion_too(registry):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from resources.errors import UserError
 from resources.registry.embedded import EmbeddedRegistry
 from resources.registry.port import Registration
 from tests.support.registry_processes import PROCESSES, at_once, kill_at_statement
@@ -52,6 +54,24 @@ def test_processes_racing_with_different_content_make_a_version_each_and_one_cha
     versions = EmbeddedRegistry(path=path).list_versions(MODEL)
     assert [v.version for v in versions if v.stage == "champion"] == [f"1.0.{PROCESSES - 1}"]
     assert len({v.artifact.digest for v in versions}) == PROCESSES
+
+
+def test_of_processes_that_all_met_the_same_champion_one_replaces_it(path):
+    EmbeddedRegistry(path=path).register(model("d0"))
+
+    def register(digest: str) -> str:
+        try:
+            checked = replace(model(digest), replaces="d0")
+            return EmbeddedRegistry(path=path).register(checked).version
+        except UserError as error:
+            return str(error)
+
+    answers = at_once([partial(register, f"d{number}") for number in range(1, PROCESSES)])
+
+    assert answers.count("1.0.1") == 1
+    refused = [answer for answer in answers if answer != "1.0.1"]
+    assert all("the champion is demo-model 1.0.1 now" in answer for answer in refused)
+    assert len(EmbeddedRegistry(path=path).list_versions(MODEL)) == 2
 
 
 def test_processes_racing_to_set_the_champion_leave_one(path):
