@@ -64,7 +64,8 @@ def results(summary: EvaluationSummary) -> list[Result]:
 
 
 def _higher_is_better(summary: EvaluationSummary, task: str, metric: str) -> bool | None:
-    said = summary.higher_is_better.get(task, {}).get(metric)
+    of_task = summary.higher_is_better.get(task, {})
+    said = of_task.get(metric, of_task.get(metric.partition(",")[0]))  # without lm-eval's filter
     if said is None and task == HELD_OUT:
         return metric not in _LOWER_IS_BETTER
     return said

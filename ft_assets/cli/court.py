@@ -64,7 +64,9 @@ def court(*, candidate: str, champion: str | None, pipeline: str | None, as_json
     settings = _settings(report, pipeline)
     opponent = _champion(report, champion)
     if champion is not None:
-        settings = settings.model_copy(update={"champion_expected": True})
+        # Who overruled the court in the report did so against that report's opponents alone.
+        plain = settings.promotion.model_copy(update={"overrule": ""})
+        settings = settings.model_copy(update={"champion_expected": True, "promotion": plain})
     verdict = judge_sides(
         report.side(CANDIDATE, "the candidate"),
         report.side(BASE, "the base model"),

@@ -6,6 +6,7 @@ Belongs here: the rules that a person sets. Does not belong here: how they are j
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -21,7 +22,10 @@ HELD_OUT_METRICS = ("loss", "token_accuracy", "exact_match", "rouge_l", "chrf")
 
 _OVERRULE = re.compile(r"\s*(?P<name>[^:\n]*[^:\s])\s*:\s*(?P<reason>\S.*)", re.DOTALL)
 
+MOST_DRAWS = 1_000_000
+
 Demand = Literal["better", "not_worse", "ignore"]
+Opponent = Literal["base", "champion"]
 
 
 class MetricRule(Block):
@@ -110,7 +114,7 @@ class PromotionConfig(Block):
         "wrong within 1 - confidence; none does so for each claim by itself.",
     )
     bootstrap_draws: int = parameter(
-        10_000, "Draws of the paired bootstrap.", ge=1_000, le=1_000_000
+        10_000, "Draws of the paired bootstrap.", ge=1_000, le=MOST_DRAWS
     )
     seed: int = parameter(42, "Seed of the bootstrap.", ge=0, le=2**32 - 1)
     min_samples: int = parameter(
@@ -142,6 +146,41 @@ class PromotionConfig(Block):
         return overrule
 
     @model_validator(mode="after")
+    def _draws_suffice(self) -> PromotionConfig:
+        needed = draws_needed(self.confidence, comparisons=1)
+        if self.bootstrap_draws < needed:
+            raise ValueError(
+                f"bootstrap_draws {self.bootstrap_draws} are too few for confidence "
+                f"{self.confidence:g}: no difference, however large, would count: "
+                f"{remedy_for_draws(needed)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_say_something(self) -> PromotionConfig:
+        for name, rule in self.metrics.items():
+            if rule == MetricRule():
+                raise ValueError(
+                    f"metrics.{name} asks for nothing: set against_base, against_champion, min or "
+                    "max, or remove it"
+                )
+            # Without forgetting_tasks all that are evaluated are guarded, and rules are for those.
+            task = split_metric(name)[0]
+            all_guarded = self.forgetting_tasks is None
+            guarded = task != HELD_OUT and (all_guarded or task in (self.forgetting_tasks or []))
+            demands = {
+                self.demand(name, "base", guarded=guarded),
+                self.demand(name, "champion", guarded=guarded),
+            }
+            if rule.margin is not None and "not_worse" not in demands:
+                raise ValueError(
+                    f"metrics.{name}.margin {rule.margin:g} has no effect, since nothing asks that "
+                    "the metric be not_worse: set against_base or against_champion to not_worse, "
+                    "or remove the margin"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _rules_agree(self) -> PromotionConfig:
         own = self.metrics.get(self.primary, MetricRule())
         demand = own.against_champion or self.against_champion
@@ -160,7 +199,28 @@ class PromotionConfig(Block):
                 f"metrics.{self.primary}.against_champion is ignore, but the primary metric is "
                 "what a candidate is compared with the champion by: set better or not_worse"
             )
+        if self.primary_margin is not None and demand != "not_worse":
+            raise ValueError(
+                f"primary_margin {self.primary_margin:g} has no effect, since {self.primary} must "
+                f"be {demand} than the champion's: set against_champion: not_worse, or remove it"
+            )
         return self
+
+    def demand(self, name: str, against: Opponent, *, guarded: bool) -> Demand:
+        """What a metric must show against another model.
+
+        Args:
+            name: ``TASK/METRIC``.
+            against: the other model.
+            guarded: whether it is of a general task that must not fall.
+        """
+        rule = self.metrics.get(name, MetricRule())
+        own = rule.against_base if against == "base" else rule.against_champion
+        if own is not None:
+            return own
+        if name == self.primary:
+            return "better" if against == "base" else self.against_champion
+        return "not_worse" if guarded else "ignore"
 
     def overruled_by(self) -> tuple[str, str] | None:
         """Who overrules the court and why; None when nobody does."""
@@ -196,6 +256,26 @@ class PromotionConfig(Block):
                         f"{where} names the task {task!r}, which is not measured: add it to "
                         f"evaluation.tasks, or name one of {', '.join(known)}"
                     )
+
+
+def draws_needed(confidence: float, *, comparisons: int) -> int:
+    """Draws of the bootstrap without which nothing can pass.
+
+    ``n`` draws show no p-value below ``2 / (n + 1)``, and the correction multiplies it.
+
+    Args:
+        confidence: of the intervals.
+        comparisons: that are corrected together.
+    """
+    level = round(1 - confidence, 12)
+    return math.ceil(round(2 * comparisons / level, 6)) - 1
+
+
+def remedy_for_draws(needed: int) -> str:
+    """What to do about too few draws of the bootstrap."""
+    if needed > MOST_DRAWS:
+        return f"lower confidence (it would need {needed} draws; {MOST_DRAWS} are the most)"
+    return f"set bootstrap_draws to {needed} or more, or lower confidence"
 
 
 def split_metric(name: str) -> tuple[str, str]:

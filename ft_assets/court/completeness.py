@@ -56,4 +56,5 @@ def _measured(side: Side, task: str) -> bool:
     model = side.summary.models[side.model]
     if task == HELD_OUT:
         return model.held_out is not None and model.held_out.rows > 0
-    return bool(model.tasks.get(task))
+    # A tag, and a group without aggregation, have no results of their own: their tasks have.
+    return all(model.tasks.get(part) for part in side.summary.leaves.get(task) or [task])

@@ -13,13 +13,11 @@ from ft_assets.config.promotion import HELD_OUT, HELD_OUT_METRICS, MetricRule, s
 from ft_assets.court.pairing import Refused, Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from ft_assets.config.promotion import Demand, PromotionConfig
+    from ft_assets.config.promotion import Opponent, PromotionConfig
     from ft_assets.court.verdict import Check
     from ft_assets.evaluation.summary import EvaluationSummary
-
-Model = Literal["base", "champion"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Asked:
     """One comparison that the candidate has to pass."""
 
     metric: str
-    against: Model
+    against: Opponent
     rule: Literal["better", "not_worse"]
     margin: float
     """0 for ``better``."""
@@ -53,7 +51,7 @@ def demands_of_task(
     tasks: list[str],
     scores: Scores,
     directions: Mapping[str, bool | None],
-    against: list[Model],
+    against: list[Opponent],
 ) -> list[Asked]:
     """What the candidate has to show in one task.
 
@@ -66,25 +64,35 @@ def demands_of_task(
         against: the models that there are to compare with.
 
     Raises:
-        Refused: the task is a general one and has no metric that the margin of forgetting fits.
+        Refused: the task, or one of its group, is a general one and has no metric that the margin
+            of forgetting fits.
     """
     ruled = [
         metric for owner, metric in map(split_metric, _named_metrics(promotion)) if owner == task
     ]
     guarded = task in forgetting_tasks(promotion, tasks) and task != HELD_OUT
     general = _general_metrics(scores, directions) if guarded else []
-    if guarded and not general and not ruled:
-        raise Refused(
-            f"{task} has no score between 0 and 1 that promotion.forgetting_margin fits: give one "
-            f"of its metrics ({', '.join(sorted(scores.columns)) or 'none'}) a rule and a margin "
-            "in promotion.metrics"
-        )
+    if guarded:
+        _refuse_unguarded(task, scores, [*ruled, *general])
     return [
         asked
         for metric in dict.fromkeys([*ruled, *general])
         for model in against
         if (asked := _asked(task, metric, model, promotion, guarded=guarded)) is not None
     ]
+
+
+def _refuse_unguarded(task: str, scores: Scores, judged: list[str]) -> None:
+    """Refuse a general task that could fall unseen; each task of a group counts by itself."""
+    for part in scores.parts:
+        if not any(scores.has(part, metric) for metric in judged):
+            metrics = ", ".join(name for name in sorted(scores.columns) if scores.has(part, name))
+            of_group = "" if part == task else f" (of {task})"
+            raise Refused(
+                f"{part}{of_group} has no score between 0 and 1 that promotion.forgetting_margin "
+                f"fits: give one of its metrics ({metrics or 'none'}) a rule and a margin in "
+                f"promotion.metrics, as {task}/METRIC"
+            )
 
 
 def _named_metrics(promotion: PromotionConfig) -> list[str]:
@@ -103,18 +111,14 @@ def _general_metrics(scores: Scores, directions: Mapping[str, bool | None]) -> l
 
 
 def _asked(
-    task: str, metric: str, model: Model, promotion: PromotionConfig, *, guarded: bool
+    task: str, metric: str, model: Opponent, promotion: PromotionConfig, *, guarded: bool
 ) -> Asked | None:
     name = f"{task}/{metric}"
-    rule = promotion.metrics.get(name, MetricRule())
-    own = rule.against_base if model == "base" else rule.against_champion
-    primary = name == promotion.primary
-    usual: Demand = "not_worse" if guarded else "ignore"
-    if primary:
-        usual = "better" if model == "base" else promotion.against_champion
-    demand = own or usual
+    demand = promotion.demand(name, model, guarded=guarded)
     if demand == "ignore":
         return None
+    rule = promotion.metrics.get(name, MetricRule())
+    primary = name == promotion.primary
     check: Check = "beats_base" if model == "base" else "beats_champion"
     if demand == "not_worse" and not primary and task != HELD_OUT:
         check = "no_forgetting"
@@ -126,12 +130,27 @@ def _asked(
 
 
 def directions_of(
-    summary: EvaluationSummary, task: str, parts: list[str]
+    summary: EvaluationSummary, task: str, parts: list[str], metrics: Iterable[str]
 ) -> dict[str, bool | None]:
-    """Per metric of a task or of a group's parts, whether higher is better; None: nobody says."""
+    """Per metric of a task, whether higher is better; None: nobody says, or parts disagree.
+
+    lm-eval says it of a metric, and the scores carry its filter too: ``exact_match`` counts for
+    ``exact_match,strict-match``.
+
+    Args:
+        summary: which says it.
+        task: a task, group or tag.
+        parts: the tasks that it stands for.
+        metrics: as the scores name them.
+    """
     if task == HELD_OUT:
         return {name: name != "loss" for name in HELD_OUT_METRICS}
+    known = [summary.higher_is_better.get(part, {}) for part in (*parts, task)]
     found: dict[str, bool | None] = {}
-    for name in (*parts, task):
-        found.update(summary.higher_is_better.get(name, {}))
+    for metric in metrics:
+        plain = metric.partition(",")[0]
+        said = {
+            each.get(metric, each.get(plain)) for each in known if metric in each or plain in each
+        }
+        found[metric] = said.pop() if len(said) == 1 else None
     return found

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 
 from ft_assets.config.promotion import MetricRule, PromotionConfig, split_metric
 from ft_assets.court.completeness import missing_from
-from ft_assets.court.correction import holm
-from ft_assets.court.demands import Asked, Model, demands_of_task, directions_of, judged_tasks
+from ft_assets.court.correction import holm, too_few_draws
+from ft_assets.court.demands import Asked, demands_of_task, directions_of, judged_tasks
 from ft_assets.court.paired_tests import TestResult, paired_bootstrap, right_or_wrong
 from ft_assets.court.pairing import Pairs, Refused, Scores, pair
-from ft_assets.court.sentences import checks_of, compared, overall, threshold
+from ft_assets.court.sentences import checks_of, compared, overall, threshold, too_few
 from ft_assets.court.side import Side, refuse_other_version
 from ft_assets.court.verdict import Comparison, Overrule, Settings, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ft_assets.config.promotion import Opponent
     from ft_assets.evaluation.summary import EvaluationSummary
 
 BASE, CANDIDATE, CHAMPION = "base", "tuned", "champion"
@@ -80,7 +81,7 @@ def judge_sides(candidate: Side, base: Side, champion: Side | None, settings: Se
     incomplete = missing_from(candidate, base, champion, settings)
     findings = _Findings(settings.promotion)
     if candidate.present:
-        others: dict[Model, Side] = {"base": base} if base.present else {}
+        others: dict[Opponent, Side] = {"base": base} if base.present else {}
         if champion is not None and champion.present:
             others["champion"] = champion
         for task in judged_tasks(settings.promotion, settings.tasks):
@@ -89,6 +90,7 @@ def judge_sides(candidate: Side, base: Side, champion: Side | None, settings: Se
             except Refused as refusal:
                 incomplete.append(str(refusal))
     comparisons = findings.decided()
+    incomplete += findings.too_few_draws()
     return _verdict(incomplete, comparisons, settings)
 
 
@@ -115,6 +117,16 @@ class _Findings:
             self.done[place] = decided.model_copy(update={"reason": sentence})
         return self.done
 
+    def too_few_draws(self) -> list[str]:
+        """Why the bootstrap could not show what the rules ask, if so; after the decision."""
+        drawn = [
+            (result.p_value, self.done[place].passed)
+            for place, result, _ in self.tested
+            if result.test == "bootstrap"
+        ]
+        reason = too_few_draws(drawn, comparisons=len(self.tested), promotion=self.promotion)
+        return [reason] if reason else []
+
 
 @dataclass(frozen=True)
 class _Heard:
@@ -129,12 +141,14 @@ class _Heard:
 def _judge_task(
     task: str,
     candidate: Side,
-    others: dict[Model, Side],
+    others: dict[Opponent, Side],
     settings: Settings,
     findings: _Findings,
 ) -> None:
     scores = candidate.scores(task)
-    directions = directions_of(candidate.summary, task, candidate.parts(task))
+    directions = directions_of(
+        candidate.summary, task, candidate.parts(task), metrics=scores.columns
+    )
     asked = demands_of_task(
         task,
         settings.promotion,
@@ -148,7 +162,8 @@ def _judge_task(
         if wanted:
             _compare(task, wanted, _Heard(candidate, scores, directions), other, findings)
     for metric, rule in _rules_of(task, settings.promotion):
-        findings.done += threshold(task, metric, rule, _own_value(scores, metric))
+        own = _own_pairs(scores, metric)
+        findings.done += threshold(task, metric, rule, own, settings.promotion.min_samples)
 
 
 def _rules_of(task: str, promotion: PromotionConfig) -> list[tuple[str, MetricRule]]:
@@ -159,13 +174,13 @@ def _rules_of(task: str, promotion: PromotionConfig) -> list[tuple[str, MetricRu
     ]
 
 
-def _own_value(scores: Scores, metric: str) -> float | None:
-    """The candidate's own value; None where it has none, or one that is not finite."""
+def _own_pairs(scores: Scores, metric: str) -> Pairs | None:
+    """The candidate's own scores; None where it has none, or some that are not finite."""
     try:
         pairs = pair(scores, scores, metric, name=metric, whose="the candidate")
     except Refused:
         return None
-    return pairs.candidate_value if len(pairs) else None
+    return pairs if len(pairs) else None
 
 
 def _compare(
@@ -217,11 +232,9 @@ def _direction(directions: Mapping[str, bool | None], metric: str, name: str) ->
 
 
 def _refuse_few(pairs: Pairs, least: int, name: str) -> None:
-    if len(pairs) < least:
-        raise Refused(
-            f"{name}: {len(pairs)} documents are fewer than promotion.min_samples ({least}): hold "
-            "more out, or lower min_samples"
-        )
+    reason = too_few(name, len(pairs), least)
+    if reason is not None:
+        raise Refused(reason)
 
 
 def _tested(

@@ -74,9 +74,16 @@ class Scores:
     ids: NDArray[np.uint64]
     """Per document, a digest of its id."""
     columns: dict[str, Column]
+    parts: dict[str, range]
+    """Per task, the places of its documents."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def has(self, part: str, metric: str) -> bool:
+        """Whether a document of a part has this metric, be it no number."""
+        places, column = self.parts[part], self.columns.get(metric)
+        return column is not None and any(column.states[places.start : places.stop])
 
 
 def read_scores(files: Iterable[tuple[str, Path]]) -> Scores:
@@ -90,13 +97,16 @@ def read_scores(files: Iterable[tuple[str, Path]]) -> Scores:
     """
     ids: array[int] = array("Q")
     columns: dict[str, Column] = {}
+    parts: dict[str, range] = {}
     for task, path in files:
+        first = len(ids)
         for sample in read_samples(path):
             _keep(columns, len(ids), sample)
             ids.append(_digest(f"{task}\n{sample.id}"))
+        parts[task] = range(first, len(ids))
     for column in columns.values():
         column.fill(len(ids))
-    return Scores(np.array(ids, dtype=np.uint64), columns)
+    return Scores(np.array(ids, dtype=np.uint64), columns, parts)
 
 
 def _keep(columns: dict[str, Column], document: int, sample: Sample) -> None:

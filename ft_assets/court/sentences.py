@@ -10,6 +10,7 @@ from ft_assets.court.verdict import CHECKS, CheckVerdict, Comparison, Overrule, 
 if TYPE_CHECKING:
     from ft_assets.config.promotion import MetricRule, PromotionConfig
     from ft_assets.court.paired_tests import TestResult
+    from ft_assets.court.pairing import Pairs
 
 _OWNERS = {"base": "the base model's", "champion": "the champion's"}
 _SHOWN = 3
@@ -57,19 +58,47 @@ def _numbers(comparison: Comparison, promotion: PromotionConfig) -> str:
     )
 
 
-def threshold(task: str, metric: str, rule: MetricRule, value: float | None) -> list[Comparison]:
-    """The candidate's own value beside the thresholds of a rule."""
+def too_few(name: str, documents: int, least: int) -> str | None:
+    """That a metric has fewer documents than ``promotion.min_samples``, if so."""
+    if documents >= least:
+        return None
+    return (
+        f"{name}: {documents} documents are fewer than promotion.min_samples ({least}): hold "
+        "more out, or lower min_samples"
+    )
+
+
+def threshold(
+    task: str, metric: str, rule: MetricRule, own: Pairs | None, least: int
+) -> list[Comparison]:
+    """The candidate's own value beside the thresholds of a rule.
+
+    Args:
+        task: of the metric.
+        metric: which.
+        rule: with or without thresholds.
+        own: the candidate's scores; None where there are none, or some are not finite.
+        least: documents that a value must be of.
+    """
     found: list[Comparison] = []
     name = f"{task}/{metric}"
+    documents = 0 if own is None else len(own)
+    few = None if own is None else too_few(name, documents, least)
+    value = None if own is None or few else own.candidate_value
     for limit, kind in ((rule.min, "min"), (rule.max, "max")):
         if limit is None:
             continue
-        if value is None:
+        if few:
+            passed, reason = False, few
+        elif value is None:
             passed, reason = False, f"{name} has no finite value, but a threshold: {kind} {limit:g}"
         else:
             passed = value >= limit if kind == "min" else value <= limit
             side = {"min": ("at least", "below"), "max": ("at most", "above")}[kind]
-            reason = f"{name} is {value:.4f}, {side[0 if passed else 1]} the {kind} of {limit:g}"
+            reason = (
+                f"{name} is {value:.4f}, {side[0 if passed else 1]} the {kind} of {limit:g} "
+                f"({documents} documents)"
+            )
         found.append(
             Comparison(
                 check="beats_base",
@@ -79,6 +108,7 @@ def threshold(task: str, metric: str, rule: MetricRule, value: float | None) -> 
                 rule="min" if kind == "min" else "max",
                 candidate=value,
                 other=limit,
+                samples=documents,
                 passed=passed,
                 reason=reason,
             )

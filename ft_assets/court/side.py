@@ -36,23 +36,20 @@ class Side:
         return self.samples / self.model / samples_name(task)
 
     def parts(self, task: str) -> list[str]:
-        """The tasks with samples that a name stands for: itself, or those of the group.
-
-        A group's tasks carry its name in front of theirs (``mmlu_anatomy`` of ``mmlu``), which is
-        lm-eval's custom; where they do not, name the tasks in ``evaluation.tasks``.
+        """The tasks with samples that a name stands for: itself, or those of the group or tag.
 
         Raises:
-            Refused: nothing was kept under this name.
+            Refused: nothing was kept under this name, and nobody says which tasks it stands for.
         """
+        parts = self.summary.leaves.get(task)
+        if parts:
+            return parts
         if self.file(task).is_file():
             return [task]
-        parts = [name for name in self.summary.documents if name.startswith(f"{task}_")]
-        if not parts or task not in self.summary.models[self.model].tasks:
-            raise Refused(
-                f"there are no samples of {task} for {self.called}: evaluate again, and name the "
-                "tasks of a group one by one in evaluation.tasks"
-            )
-        return parts
+        raise Refused(
+            f"there are no samples of {task} for {self.called}, nor a list of the tasks that it "
+            "stands for, which older evaluations lack: materialize eval_report again with force"
+        )
 
     def scores(self, task: str) -> Scores:
         """All that it scored in a task.

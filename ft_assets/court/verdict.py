@@ -49,7 +49,7 @@ class Comparison(_Record):
     p_adjusted: float | None = None
     """The same after the correction; at most ``1 - confidence`` where the comparison passed."""
     samples: int = 0
-    """Documents that both models scored."""
+    """Documents that both models scored; for a threshold, those that the candidate scored."""
     test: Literal["mcnemar", "score", "bootstrap"] | None = None
     """McNemar's exact test, Tango's score test, or the paired bootstrap."""
     passed: bool = False

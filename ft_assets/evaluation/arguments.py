@@ -24,7 +24,7 @@ _OWNED = {
     "gguf_file": "convert the model to safetensors first",
     "revision": "a model is a local folder here: choose the revision where the model is fetched",
     "batch_size": "set the evaluation's batch instead",
-    "max_length": "set the evaluation's max_length instead",
+    "max_length": "each model sees as many tokens as its own config says: remove it",
     "backend": "only causal language models are evaluated",
 }
 # Refused unless the user names them in allow_model_args.
@@ -34,6 +34,7 @@ _BY_NAME = {
     "variant": "it evaluates other weights than those that the folder has by default",
     "autogptq": "it reads the weights in another way than the pipeline wrote them",
     "gptqmodel": "it reads the weights in another way than the pipeline wrote them",
+    "use_safetensors": "a false one reads pickled weights, which run code while they are read",
 }
 VLLM_ARGUMENTS = (
     "data_parallel_size",
@@ -64,7 +65,6 @@ _ACCEPTED = (
     # of transformers' from_pretrained
     "attn_implementation",
     "device_map",
-    "use_safetensors",
 )
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -114,7 +114,7 @@ def check_model_args(
             raise UserError(f"model_args may not set {name!r}: {_OWNED[name]}")
         if name in _GONE:
             raise UserError(f"model_args may not set {name!r}: {_GONE[name]}: remove it")
-        if name in _BY_NAME and name not in allowed:
+        if name in _BY_NAME and name not in allowed and not _is_safe(name, model_args[name]):
             raise UserError(
                 f"model_args may not set {name!r}: {_BY_NAME[name]}; if you want it, add {name!r} "
                 "to allow_model_args"
@@ -129,6 +129,10 @@ def check_model_args(
     if not isinstance(model_args.get("trust_remote_code", False), bool):
         value = model_args["trust_remote_code"]
         raise UserError(f"model_args trust_remote_code must be true or false, not {value!r}")
+
+
+def _is_safe(name: str, value: Any) -> bool:
+    return name == "use_safetensors" and value is True
 
 
 def _check_allowed(allowed: frozenset[str]) -> None:

@@ -28,7 +28,6 @@ _HARMLESS = frozenset(
         "max_memory_per_gpu",
         "offload_folder",
         "parallelize",
-        "use_safetensors",
     }
 )
 

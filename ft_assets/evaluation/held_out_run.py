@@ -50,7 +50,7 @@ def score_held_out(
     if all(score.skipped is not None for score in scores):
         raise UserError(
             f"model {model}: no row of {rows.path} could be scored ({scores[0].skipped}): "
-            "raise max_length or split the conversations"
+            "split the conversations into shorter ones, or take a model of a longer context"
         )
     return scores
 

@@ -70,7 +70,7 @@ def check_model(
     _check_kind(config, who)
     _check_length(config, plan.max_length, who)
     if rows is not None:
-        _set_template(tokenizer, plan.chat_template, who)
+        _check_template(tokenizer, who)
         try:
             encode_row(tokenizer, rows, rows[0])
         except UserError as error:
@@ -230,12 +230,9 @@ def _check_dtype(model_args: dict[str, Any]) -> None:
             raise UserError(f"model_args {key} {name!r} is no dtype of torch: set float32 or so")
 
 
-def _set_template(tokenizer: PreTrainedTokenizerBase, template: str | None, who: str) -> None:
-    if tokenizer.chat_template:
-        return
-    if template is None:
+def _check_template(tokenizer: PreTrainedTokenizerBase, who: str) -> None:
+    if not tokenizer.chat_template:
         raise UserError(
             f"{who}: its tokenizer has no chat template, so the held-out chats cannot be scored: "
             "set training.chat_template to a name (such as chatml) or to a Jinja template"
         )
-    tokenizer.chat_template = template

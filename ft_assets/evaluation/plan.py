@@ -49,15 +49,6 @@ def _checked_limit(limit: int) -> int:
     return limit
 
 
-def _checked_template(template: str | None) -> str | None:
-    if template is not None and "{{" not in template and "{%" not in template:
-        raise UserError(
-            f"chat_template {template[:40]!r} is no Jinja template: the plan holds the template's "
-            "text, not its name"
-        )
-    return template
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -113,14 +104,10 @@ class EvaluationPlan(_Strict):
     """Those of them that are refused unless they are named here, such as trust_remote_code."""
     verbosity: Verbosity = "INFO"
     """What goes into the log file; DEBUG also shows it, and all progress bars, on stderr."""
-    chat_template: Annotated[str | None, AfterValidator(_checked_template)] = None
-    """Jinja text, used for a tokenizer that has no chat template of its own."""
     seed: int = Field(default=42, ge=0, lt=2**32)
     """Seed of few-shot examples and of sampling."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default_factory=list[int])
     """Further seeds: tasks that depend on the seed run once for each, and metrics are means."""
-    threads: int = Field(default=0, ge=0)
-    """CPU threads of torch; 0 leaves torch's own choice."""
     max_length: int | None = Field(default=None, ge=2)
     """Tokens that the model sees at most; the model's own limit when None."""
     output_dir: str

@@ -95,22 +95,6 @@ def mean(values: Sequence[float]) -> Estimate:
     return ratio([(value, 1) for value in values])
 
 
-def ratio_difference(first: Pairs, second: Pairs) -> Estimate:
-    """``ratio(first) - ratio(second)`` over the same rows in the same order.
-
-    What the two have in common, such as how hard a row is, cancels out of the standard error.
-    """
-    a, b = ratio(first).value, ratio(second).value
-    if a is None or b is None:
-        return Estimate(None, None)
-    bottom_a, bottom_b = math.fsum(d for _, d in first), math.fsum(d for _, d in second)
-    residuals = [
-        (na - a * da) / bottom_a - (nb - b * db) / bottom_b
-        for (na, da), (nb, db) in zip(first, second, strict=True)
-    ]
-    return Estimate(a - b, _stderr(residuals))
-
-
 def exponential(estimate: Estimate) -> Estimate:
     """``exp`` of an estimate: a perplexity from a loss. Infinite where it overflows."""
     if estimate.value is None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import numbers
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ft_assets.evaluation.answer_scores import METRICS as ANSWER_METRICS
 from ft_assets.evaluation.scores import (
@@ -21,7 +21,6 @@ from ft_assets.evaluation.scores import (
     exponential,
     mean,
     ratio,
-    ratio_difference,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """The name of the model that the others are compared with."""
+
+_GONE = ("differences",)
+"""Fields that older evaluations wrote."""
 
 _NOT_METRICS = ("alias", "name", "sample_count", "sample_len")
 
@@ -75,18 +77,6 @@ class HeldOutSummary(_Record):
     """Per reason, the rows that were chosen for generation and got no answer."""
 
 
-class LossDifference(_Record):
-    """A model's loss minus that of ``base``, on the rows where both scored the same turns."""
-
-    loss: float | None
-    """Below 0: the model is better than ``base``."""
-    loss_stderr: float | None
-    rows: int
-    same_tokens: bool
-    """Whether both models cut these rows into as many tokens; if not, losses per token differ in
-    meaning."""
-
-
 class ModelSummary(_Record):
     """All results of one model."""
 
@@ -100,8 +90,6 @@ class EvaluationSummary(_Record):
     """What ``results.json`` holds."""
 
     models: dict[str, ModelSummary]
-    differences: dict[str, LossDifference] = Field(default_factory=dict)
-    """Per model other than ``base``, its held-out loss minus that of ``base``."""
     higher_is_better: dict[str, dict[str, bool | None]] = Field(default_factory=dict)
     """Per task and metric."""
     partial: bool
@@ -122,6 +110,17 @@ class EvaluationSummary(_Record):
     """Per task with samples, the documents that each model was asked."""
     seeds: dict[str, int] = Field(default_factory=dict)
     """Per task with samples, over how many seeds its metrics are means."""
+    leaves: dict[str, list[str]] = Field(default_factory=dict)
+    """Per entry of ``evaluation.tasks``, the tasks with samples that it stands for: itself, or all
+    those of a group or tag. Older evaluations do not say."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_ones(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = cast("dict[str, Any]", data)
+        return {name: value for name, value in fields.items() if name not in _GONE}
 
 
 def summarise(
@@ -160,15 +159,8 @@ def summarise(
         )
         for name, scores in rows.items()
     }
-    base = rows.get(BASE)
-    differences = {
-        name: _difference(scores, base, name, not_finite)
-        for name, scores in rows.items()
-        if name != BASE and scores is not None and base is not None
-    }
     return EvaluationSummary(
         models=models,
-        differences=differences,
         higher_is_better={
             task: {metric_name(key): value for key, value in metrics.items()}
             for task, metrics in (higher_is_better or {}).items()
@@ -218,29 +210,6 @@ def _held_out(
 
 def _counted(reasons: Iterable[str | None]) -> dict[str, int]:
     return dict(Counter(reason for reason in reasons if reason is not None))
-
-
-def _difference(
-    scores: Sequence[RowScore], base: Sequence[RowScore], model: str, not_finite: list[str]
-) -> LossDifference:
-    both = list(_scored_by_both(scores, base))
-    loss = ratio_difference(
-        [(mine.nll, mine.tokens) for mine, _ in both],
-        [(theirs.nll, theirs.tokens) for _, theirs in both],
-    )
-    values = _finite(_pair("loss", loss), f"{model}.difference", not_finite)
-    same = all(mine.tokens == theirs.tokens for mine, theirs in both)
-    return LossDifference(**values, rows=len(both), same_tokens=same)
-
-
-def _scored_by_both(
-    scores: Sequence[RowScore], base: Sequence[RowScore]
-) -> Iterable[tuple[RowScore, RowScore]]:
-    theirs = {score.row: score for score in base if score.skipped is None}
-    for score in scores:
-        other = theirs.get(score.row)
-        if score.skipped is None and other is not None and len(other.turns) == len(score.turns):
-            yield score, other
 
 
 def _metrics(

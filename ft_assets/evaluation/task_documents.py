@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from lm_eval.api.task import Task
 
-DOCUMENTS_FILE = "task_documents.jsonl"
-
 _LABEL = re.compile(r"\(?([A-Za-z]|[0-9]{1,2})\)?")
 _OPTION = re.compile(r"\s*\(?([A-Za-z]|[0-9]{1,2})[.):]\)?\s+(\S.*)")
 

@@ -140,7 +140,7 @@ def vllm_arguments(
     if wanted != max_length:
         raise UserError(
             f"model_args max_model_len {wanted} differs from the {max_length} tokens that the "
-            "other tasks see: set the evaluation's max_length instead"
+            "model sees in the other tasks: remove it, and vLLM is given the same number"
         )
     shared = {name: model_args[name] for name in _SHARED if name in model_args}
     own = {name: model_args[name] for name in VLLM_ARGUMENTS if name in model_args}

@@ -165,6 +165,7 @@ def _summary(job: _Job, results: dict[str, _ModelResults]) -> EvaluationSummary:
             "backends": {name: result.backends for name, result in results.items()},
             "documents": first.documents,
             "seeds": job.seeds,
+            "leaves": {entry.name: sorted(entry.leaves) for entry in job.tasks},
         }
     )
 
@@ -174,10 +175,6 @@ def _prepare_process(plan: EvaluationPlan) -> None:
         silence_before_import()
         silence_libraries()
     keep_local()
-    if plan.threads:
-        import torch
-
-        torch.set_num_threads(plan.threads)
 
 
 def _evaluate(model: CheckedModel, job: _Job) -> _ModelResults:

@@ -124,6 +124,18 @@ def test_a_champion_that_was_asked_another_version_of_a_task_is_refused(
     assert "held_out was asked in another version for the champion (2)" in call.json["error"]
 
 
+def test_who_overruled_in_the_report_does_not_overrule_against_another_champion(first, tmp_path):
+    person = "Ada Lovelace: the base model is withdrawn on Friday"
+    candidate = _published(first.swapped(), tmp_path / "candidate", overrule=person)
+    champion = _published(first, tmp_path / "champion")
+
+    assert _court(candidate, "--json").json["promoted"], "as it was recorded"
+    call = _court(candidate, champion, "--json")
+    assert call.status == 1
+    assert not call.json["promoted"]
+    assert call.json["verdict"]["overruled"] is None
+
+
 def test_a_candidate_is_no_better_than_itself(first, tmp_path):
     folder = _published(first, tmp_path / "report")
     call = _court(folder, folder, "--json")

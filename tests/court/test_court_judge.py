@@ -195,6 +195,26 @@ def test_fewer_documents_than_the_minimum_close(first):
     assert "60 documents are fewer than promotion.min_samples (61)" in verdict.reason
 
 
+def test_a_threshold_needs_as_many_documents_as_a_comparison(first):
+    answered = [
+        sample.model_copy(update={"metrics": {"chrf": 0.9} if place < 40 else {}})
+        for place, sample in enumerate(first.samples["tuned"]["held_out"])
+    ]
+    asked = first.but("tuned", held_out=answered)
+    rules = {"held_out/chrf": MetricRule(min=0.5)}
+
+    assert asked.judged(metrics=rules, min_samples=40).passed
+    verdict = asked.judged(metrics=rules, min_samples=41)
+    assert _failed(verdict) == ["complete", "beats_base"]
+    assert "held_out/chrf: 40 documents are fewer than promotion.min_samples (41)" in verdict.reason
+
+
+def test_a_threshold_says_of_how_many_documents_the_value_is(first):
+    verdict = first.judged(metrics={"arc/acc": MetricRule(min=0.49)})
+    said = "arc/acc is 0.5000, at least the min of 0.49 (400 documents)"
+    assert said in [comparison.reason for comparison in verdict.comparisons]
+
+
 def test_a_missing_base_model_closes(first):
     verdict = first.without("base").judged()
 
@@ -285,13 +305,13 @@ def test_a_metric_of_unknown_direction_closes(first):
 
 
 def test_a_group_is_judged_on_the_documents_of_its_tasks(first):
-    models = {
-        name: model.model_copy(update={"tasks": {"mmlu": {"acc": 0.5}, **model.tasks}})
-        for name, model in first.summary.models.items()
-    }
     parts = {"mmlu_a": share(100, of=200), "mmlu_b": share(100, of=200)}
     grouped = first.but("base", **parts).but("tuned", **parts)
-    grouped = grouped.with_summary(models=models)
+    models = {
+        name: model.model_copy(update={"tasks": {"mmlu": {"acc": 0.5}, **model.tasks}})
+        for name, model in grouped.summary.models.items()
+    }
+    grouped = grouped.with_summary(models=models, leaves={"mmlu": ["mmlu_a", "mmlu_b"]})
     verdict = grouped.judged(
         metrics={"mmlu/acc": MetricRule(against_base="not_worse")}, required_tasks=["mmlu"],
         forgetting_tasks=["mmlu"],
@@ -334,6 +354,31 @@ def test_the_correction_makes_each_claim_harder(second):
     for one, other in zip(plain.comparisons, corrected.comparisons, strict=True):
         assert one.p_adjusted == one.p_value == other.p_value
         assert other.p_adjusted >= one.p_adjusted
+
+
+TOO_FEW = "promotion.bootstrap_draws (1000) are too few to prove {} comparisons at confidence 0.997"
+
+
+def test_too_few_draws_for_so_many_comparisons_are_a_reason(second):
+    verdict = second.judged(confidence=0.997)
+
+    assert not verdict.passed
+    assert verdict.reason.startswith(
+        f"{TOO_FEW.format(4)}: set bootstrap_draws to 2666 or more, or lower confidence"
+    )
+    assert not any("too few" in r for r in second.judged(bootstrap_draws=2666).reasons)
+
+
+def test_what_is_not_corrected_needs_fewer_draws(second):
+    verdict = second.judged(confidence=0.997, correction="none")
+    assert not any("too few" in reason for reason in verdict.reasons)
+    assert [c.passed for c in verdict.comparisons if c.test == "bootstrap"] == [True, True]
+
+
+def test_a_comparison_that_no_draw_spoke_against_says_what_stopped_it(first):
+    # One comparison by the bootstrap would do with these draws, but not beside one that is lost.
+    verdict = first.but("tuned", arc=share(195)).judged(confidence=0.997)
+    assert verdict.reasons[0].startswith(TOO_FEW.format(2))
 
 
 def test_the_same_evaluation_gives_the_same_verdict(second):

@@ -111,7 +111,7 @@ def make_plan(tmp_path: Path, base_model: Path) -> MakePlan:
 
     def make(**fields: Any) -> EvaluationPlan:
         models = [{"name": "base", "path": str(base_model)}]
-        defaults = {"models": models, "output_dir": str(tmp_path / "out"), "threads": 1}
+        defaults = {"models": models, "output_dir": str(tmp_path / "out")}
         return EvaluationPlan.model_validate({**defaults, **fields})
 
     return make

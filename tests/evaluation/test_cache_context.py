@@ -32,6 +32,7 @@ def context(model_args: dict[str, Any] | None = None, **fields: Any) -> dict[str
         {"model_args": {"attn_implementation": "eager"}},
         {"model_args": {"softmax_dtype": "float32"}},
         {"model_args": {"add_bos_token": True}},
+        {"model_args": {"use_safetensors": False}},
         {"model_args": {"an_argument_of_tomorrow": 1}},
     ],
 )

@@ -110,6 +110,16 @@ def test_what_nothing_would_read_is_refused(
         plan_of(EvaluationConfig.model_validate({"tasks": ["planets"], **fields}), make_plan)
 
 
+def test_pickled_weights_are_read_only_where_they_are_allowed_by_name(make_plan: MakePlan) -> None:
+    pickled = {"model_args": {"use_safetensors": False}}
+    with pytest.raises(UserError, match="pickled weights, which run code"):
+        plan_of(EvaluationConfig.model_validate(pickled), make_plan)
+    allowed = {**pickled, "allow_model_args": ["use_safetensors"]}
+    assert plan_of(EvaluationConfig.model_validate(allowed), make_plan)
+    safe = {"model_args": {"use_safetensors": True}}
+    assert plan_of(EvaluationConfig.model_validate(safe), make_plan)
+
+
 def test_an_argument_that_is_allowed_by_name_is_taken(make_plan: MakePlan) -> None:
     config = EvaluationConfig.model_validate(
         {"model_args": {"trust_remote_code": True}, "allow_model_args": ["trust_remote_code"]}

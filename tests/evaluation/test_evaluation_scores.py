@@ -8,7 +8,7 @@ import statistics
 
 import pytest
 
-from ft_assets.evaluation.scores import Estimate, exponential, ratio, ratio_difference
+from ft_assets.evaluation.scores import Estimate, exponential, ratio
 
 
 def rows(seed: int, count: int = 150) -> list[tuple[float, float]]:
@@ -41,22 +41,6 @@ def test_the_standard_error_of_a_ratio_agrees_with_a_bootstrap_over_rows() -> No
     pairs = rows(1)
     expected = bootstrap([(pair, (0.0, 1.0)) for pair in pairs])
     assert ratio(pairs).stderr == pytest.approx(expected, rel=0.08)
-
-
-def test_the_standard_error_of_a_difference_is_paired() -> None:
-    base = rows(2)
-    draw = random.Random(3)
-    better = [(nats - tokens * draw.gauss(0.3, 0.1), tokens) for nats, tokens in base]
-    difference = ratio_difference(better, base)
-    assert difference.stderr == pytest.approx(
-        bootstrap(list(zip(better, base, strict=True))), rel=0.08
-    )
-    assert difference.value == pytest.approx(-0.3, abs=0.05)
-    assert difference.stderr < ratio(base).stderr / 3
-
-
-def test_equal_models_differ_by_nothing_for_certain() -> None:
-    assert ratio_difference(rows(4), rows(4)) == Estimate(0.0, 0.0)
 
 
 def test_one_row_says_nothing_about_the_spread() -> None:

@@ -19,7 +19,7 @@ from ft_assets.evaluation.plan import EvaluationPlan
 from ft_assets.evaluation.scores import RowScore
 from ft_assets.evaluation.scoring import ChatModel, score_rows
 from resources.errors import UserError
-from tests.support.tiny_model import CHATML, MAX_LENGTH, make_tiny_model
+from tests.support.tiny_model import CHATML, MAX_LENGTH
 
 WORDS = "The library opens at nine and closes at six in the evening. "
 TURNS = [("user", "Go on"), ("assistant", WORDS), ("user", "More"), ("assistant", WORDS * 30)]
@@ -210,16 +210,6 @@ def test_a_template_that_refuses_a_row_names_it(
     )
     with pytest.raises(UserError, match=r"row 2 \(id 'r1'\): .*no system turn"):
         scored(lm, rows)
-
-
-def test_the_plans_template_serves_a_tokenizer_that_has_none(
-    make_plan: Callable[..., EvaluationPlan], base_model: Path, held_out: Path, tmp_path: Path
-) -> None:
-    bare = make_tiny_model(tmp_path / "bare", seed=0, chat_template=False)
-    models = [{"name": "base", "path": str(bare)}]
-    lm, rows = opened(make_plan(models=models, held_out=str(held_out), chat_template=CHATML))
-    other, _ = opened(make_plan(held_out=str(held_out)))
-    assert_same(scored(lm, rows), scored(other, rows))
 
 
 def test_a_cpu_scores_in_32_bits_unless_told_otherwise(

@@ -47,10 +47,6 @@ def test_base_and_tuned_are_scored_and_compared(
     assert base["tokens"] == tuned["tokens"] > 40
     assert base["loss"] != tuned["loss"]
     assert base["perplexity"] == pytest.approx(math.exp(base["loss"]))
-    difference = results["differences"]["tuned"]
-    assert difference["loss"] == pytest.approx(tuned["loss"] - base["loss"])
-    assert difference["loss_stderr"] > 0
-    assert difference["same_tokens"] is True
     assert results["partial"] is False
     assert results["not_finite"] == []
     assert results["versions"]["lm-eval"] == version("lm-eval")
@@ -67,8 +63,7 @@ def test_the_same_model_twice_differs_by_nothing(
 ) -> None:
     models = [{"name": name, "path": str(base_model)} for name in ("base", "tuned")]
     results = evaluate(make_plan(models=models, held_out=str(held_out)))
-    assert results["differences"]["tuned"]["loss"] == 0.0
-    assert results["differences"]["tuned"]["loss_stderr"] == 0.0
+    assert results["models"]["tuned"]["held_out"] == results["models"]["base"]["held_out"]
 
 
 def test_samples_add_up_to_the_summary(
@@ -104,6 +99,21 @@ def test_local_tasks_run_beside_the_held_out_split(
         "planets": {"acc": True},
         "echo": {"exact_match": True},
     }
+    assert results["leaves"] == {"planets": ["planets"], "echo": ["echo"]}
+
+
+@pytest.mark.parametrize("kind", ["group", "tag"])
+def test_the_results_say_which_tasks_a_name_of_several_stands_for(
+    make_plan: MakePlan, evaluate: Evaluate, task_folder: Path, kind: str
+) -> None:
+    if kind == "group":
+        (task_folder / "general.yaml").write_text("group: general\ntask: [planets, echo]\n")
+    else:
+        for file in task_folder.glob("*.yaml"):
+            file.write_text(f"{file.read_text()}tag: general\n")
+    results = evaluate(make_plan(tasks=["general"], include_path=str(task_folder)))
+    assert results["leaves"] == {"general": ["echo", "planets"]}
+    assert {"echo", "planets"} <= set(results["models"]["base"]["tasks"])
 
 
 def test_gen_kwargs_reach_the_model(
@@ -185,6 +195,7 @@ def test_a_split_of_which_nothing_fits_is_no_result(
     assert main([str(tmp_path / "plan.json")]) == 2
     message = json.loads((tmp_path / "out" / "error.json").read_text())["message"]
     assert "could be scored (no assistant turn ends within 2 tokens)" in message
+    assert "split the conversations into shorter ones" in message
     assert not (tmp_path / "out" / "results.json").exists()
 
 

@@ -158,6 +158,7 @@ def test_lm_eval_knows_every_argument_that_it_is_given() -> None:
         ({"subfolder": "x"}, {}, "'subfolder' is unknown to vLLM: set the backend to hf"),
         ({"truncation": True}, {}, "'truncation' is unknown to vLLM"),
         ({"max_model_len": 99}, {}, "max_model_len 99 differs from the 4096 tokens"),
+        ({"max_model_len": 99}, {}, "remove it, and vLLM is given the same number"),
         ({}, {"free_share": 0.06}, "only 6% of the GPU's memory is free"),
     ],
 )
