@@ -105,7 +105,7 @@ def _publish_ours(endpoint, file, scratch):
 def _boto3(endpoint):
     import boto3
 
-    return boto3.client("s3", endpoint_url=endpoint)
+    return boto3.session.Session().client("s3", endpoint_url=endpoint)
 
 
 def _child(side: str, endpoint: str, file: Path, folder: Path) -> tuple[float, float, float]:

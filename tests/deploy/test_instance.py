@@ -74,7 +74,9 @@ def production(
             "FT_NAMESPACE": NAMESPACE,
         }.items():
             environment.setenv(name, value)
-        s3 = boto3.client("s3")
+        # Dagster asks through boto3's own session, which keeps the credentials that it saw first.
+        environment.setattr(boto3, "DEFAULT_SESSION", None)
+        s3 = boto3.session.Session().client("s3")
         s3.create_bucket(Bucket=BUCKET)
         with dg.DagsterInstance.from_config(str(home)) as instance:
             result = small.execute_in_process(instance=instance)

@@ -12,11 +12,12 @@ import pytest
 from ft_assets.config import KubernetesConfig
 from tests.deploy.manifests import named
 from tests.deploy.pod_security import breaches
+from tests.support.cel import cel_environment
 from tests.support.trainer_crds import nodes, schema, strict
 
 RUNTIME = named("ClusterTrainingRuntime", "training-hub")
 (JOB,) = RUNTIME["spec"]["template"]["spec"]["replicatedJobs"]
-CEL = celpy.Environment()
+CEL = cel_environment()
 POD: dict[str, Any] = JOB["template"]["spec"]["template"]["spec"]
 
 

@@ -88,6 +88,6 @@ def test_nothing_secret_is_taken_into_the_build() -> None:
 
     assert "*" in ignored, "everything that is not named stays out"
     assert taken == {
-        *("LICENSE", "README.md", "constraints.txt", "dagster.yaml", "pyproject.toml"),
-        *("ft_assets", "images", "resources"),
+        *("LICENSE", "README.md", "constraints.txt", "pyproject.toml"),
+        *("dagster.yaml", "workspace.yaml", "ft_assets", "images", "resources"),
     }

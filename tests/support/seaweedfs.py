@@ -130,7 +130,7 @@ def _put_probe(server: SeaweedFS) -> bool:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client = boto3.client(
+    client = boto3.session.Session().client(
         "s3",
         endpoint_url=server.endpoint_url,
         aws_access_key_id=server.access_key,

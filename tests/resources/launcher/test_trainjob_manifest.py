@@ -14,10 +14,10 @@ import pytest
 from resources.errors import UserError
 from resources.launcher.trainjob.manifest import PATCHABLE
 from resources.launcher.trainjob.request import job_name
+from tests.support.cel import cel_environment
 from tests.support.train_job_examples import FINGERPRINT, full_manifest, full_request
 from tests.support.trainer_crds import nodes, schema, strict
 
-_JOB_SET = ("spec", "runtimePatches", "*", "trainingRuntimeSpec", "template", "spec")
 _JOB_SET = ("spec", "runtimePatches", "*", "trainingRuntimeSpec", "template", "spec")
 POD_PATH = (*_JOB_SET, "replicatedJobs", "*", "template", "spec", "template")
 
@@ -183,7 +183,7 @@ def values_at(value: Any, path: tuple[str, ...]) -> list[Any]:
 
 
 def holds(rule: str, value: Any, old: Any) -> bool:
-    environment = celpy.Environment()
+    environment = cel_environment()
     program = environment.program(environment.compile(rule))
     names = {"self": celpy.json_to_cel(value), "oldSelf": celpy.json_to_cel(old)}
     return bool(program.evaluate(names))

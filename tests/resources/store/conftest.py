@@ -35,7 +35,8 @@ def s3_environment(s3_server, monkeypatch):
 def s3_client(s3_environment):
     import boto3
 
-    return boto3.client("s3", endpoint_url=s3_environment.endpoint_url)
+    # Not boto3.client: its session keeps the credentials of whatever server was asked first.
+    return boto3.session.Session().client("s3", endpoint_url=s3_environment.endpoint_url)
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ class Platform:
         """boto3's client of the S3 server."""
         import boto3
 
-        return boto3.client(
+        return boto3.session.Session().client(
             "s3",
             endpoint_url=self.s3.endpoint_url,
             aws_access_key_id=self.s3.access_key,
