@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 # One thread per test process: torch's threads would fight for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-# Tests on the cluster share one control plane: --dist loadgroup keeps them in one process.
+# Tests share a control plane and images: --dist loadgroup keeps them together (tests/support/sharing.py).
 FAST := not slow and not k8s and not ui and not gpu
 
 .PHONY: help install demo ui test test-all lint format lock bench screenshots clean

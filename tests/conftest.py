@@ -107,3 +107,12 @@ def ft(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ft
         return Ft(exit_code, captured.out, captured.err)
 
     return call
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadgroup``: tests that share a control plane, or images, stay together."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.support.sharing import BySharedThings
+
+    return BySharedThings(config, log)

@@ -1,7 +1,7 @@
 """The platform on the tests' cluster, and one run of the whole graph that several tests look at.
 
 With pytest-xdist these tests belong into one worker, for one control plane: run them with
-``--dist loadgroup``.
+``--dist loadgroup`` (``tests/support/sharing.py``).
 """
 
 from __future__ import annotations
@@ -19,12 +19,6 @@ from tests.support.cluster.node_agent import NodeAgent
 from tests.support.cluster.platform import Platform
 from tests.support.postgres import Postgres
 from tests.support.seaweedfs import seaweedfs
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("k8s"):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,6 @@ import pytest
 from tests.images.image_workshop import IMAGES, Workshop, missing
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process tests the images: another would wait for the builds and do nothing."""
-    for item in items:
-        if "workshop" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("images"))
-
-
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Workshop]:
     """The CPU images, built. Test processes share them: the first builds, the last removes."""
