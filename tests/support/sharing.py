@@ -12,7 +12,12 @@ from pathlib import Path
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent.parent.parent
-SHARED = {"mark.k8s": "the control plane", "workshop: Workshop": "the images"}
+SHARED = {
+    "mark.k8s": "the control plane",
+    "workshop: Workshop": "the images",
+    'ft(home, "demo"': "the demo",
+    "running_ui(": "the UI",
+}
 """By what a file has in it."""
 
 
