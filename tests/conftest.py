@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from ft_assets.warm_workers import warm_workers
 from tests.support.cluster.fixtures import control_plane, namespace, node_agent, postgres
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
@@ -35,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Generator[None]:
+    """One warm host for all runs of this process, as `ft ui` has one for all that it starts."""
+    with warm_workers():
+        yield
 
 
 FtHere = Callable[..., Ft]

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ft_assets.training.health import Finding, HealthMonitor, Planned, must_stop
 from ft_assets.training.metrics import METRICS_FILE, StepMetrics, read_metrics
 from ft_assets.training.plan import TrainPlan
-from ft_assets.training.torchrun import stop_processes
+from ft_assets.training.torchrun import spare_processes, stop_processes
 from resources.errors import UserError
 from resources.launcher.child import Reporter
 
@@ -34,6 +34,7 @@ class Follower:
     def __init__(
         self, theirs: Path, run_dir: Path, translate: Translate, plan: TrainPlan, report: Reporter
     ) -> None:
+        spare_processes()  # it may have to end those of the backend, which begins after this
         self.steps = 0
         """The last step that is done, by whatever attempt."""
         self.total_steps: int | None = None

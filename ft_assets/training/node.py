@@ -21,7 +21,7 @@ from ft_assets.training.nodes import Ended, FirstNode, NodeLostError, OtherNode
 from ft_assets.training.outcome import OUTCOME_FILE
 from ft_assets.training.place import NODE_RANK, PET, Place, place_of, rank_of
 from ft_assets.training.plan import TrainPlan
-from ft_assets.training.torchrun import stop_processes
+from ft_assets.training.torchrun import spare_processes, stop_processes
 from ft_assets.training.worker import train, train_as, train_beside
 from resources.errors import UserError
 from resources.launcher.child import (
@@ -54,6 +54,7 @@ def _first_node(plan_file: Path, report: Reporter) -> None:
     _hide_the_place()
     os.environ.update(plan.env)
     patience = limit(os.environ, NODES_TIMEOUT)
+    spare_processes()
     others = FirstNode(run_dir, place.nnodes, patience, stop_processes)
     ended = Ended(status=1, message="it ended without a word")
     try:
@@ -76,8 +77,8 @@ def _train_first(
     plan: TrainPlan, place: Place, run_dir: Path, report: Reporter, others: FirstNode
 ) -> None:
     report("base model", 0, 1)
-    base = prepare(plan.base_model, Path(plan.models_dir))
-    refuse_longer_rows(plan.base_model, base, int(plan.parameters["max_seq_len"]))
+    base = prepare(plan.trained_from, Path(plan.models_dir))
+    refuse_longer_rows(plan.trained_from, base, int(plan.parameters["max_seq_len"]))
     report("base model", 1, 1)
 
     def prepared() -> None:

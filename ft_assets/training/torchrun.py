@@ -86,6 +86,7 @@ def call(train: Callable[[], Any], plan: TrainPlan, log: Path) -> None:
         KeyboardInterrupt: it was told to end.
     """
     log.unlink(missing_ok=True)
+    spare_processes()
     try:
         with _ends_with_its_processes():
             train()
@@ -117,13 +118,33 @@ def profiled(arguments: dict[str, Any], plan: TrainPlan, run_dir: Path) -> dict[
     }
 
 
+_not_of_training: set[psutil.Process] = set()
+"""Children that were there before the backend was called: whoever trains in its own process has
+others, which are none of ours."""
+
+
+def spare_processes() -> None:
+    """Leave alone what runs now, whenever ``stop_processes`` is called; before a backend starts."""
+    _not_of_training.clear()
+    _not_of_training.update(psutil.Process().children())
+
+
 def stop_processes() -> None:
-    """End all processes that this one started, and theirs, at once."""
-    for process in psutil.Process().children(recursive=True):
+    """End all processes that the backend started, and theirs, at once."""
+    started = set(psutil.Process().children()) - _not_of_training
+    theirs = [below for process in started for below in _below(process)]
+    for process in [*started, *theirs]:
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue  # it ended by itself
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def tail(log: Path) -> str:

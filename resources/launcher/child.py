@@ -31,6 +31,9 @@ FINISHED = "finished"
 PARENT = "STEP_PROCESS"
 """Environment variable: the process id of the step that started the child."""
 
+WARM = "STEP_WORKER_IS_FORKED"
+"""Environment variable of a worker that was forked with its libraries imported (warm_host)."""
+
 USER_ERROR_EXIT = 2
 INTERRUPTED_EXIT = 130
 _PR_SET_PDEATHSIG = 1
@@ -84,6 +87,17 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it went before the request took effect
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def start_cold() -> None:
+    """Import the libraries anew, for a worker with settings that they read on import."""
+    if os.environ.pop(WARM, None):
+        os.execv(sys.executable, [sys.executable, "-m", *_as_started()])  # noqa: S606
+
+
+def _as_started() -> list[str]:
+    main: Any = sys.modules["__main__"]
+    return [main.__spec__.name, *sys.argv[1:]]
 
 
 @contextmanager

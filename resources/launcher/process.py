@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -26,9 +25,7 @@ from dagster_pipes import PipesParams
 
 from resources.errors import UserError
 from resources.launcher.child import ERROR_FILE, FINISHED, INTERRUPTED_EXIT, PARENT
-
-QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
-"""Bars of libraries fill logs; progress is reported."""
+from resources.launcher.warm import QUIET, worker_command
 
 Progress = Mapping[str, Any]
 """One report of the child: phase, done, total, time, and the numbers that go with them.
@@ -86,7 +83,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             message_reader=_ProgressReader(listen),
             termination_timeout_seconds=self.termination_timeout_seconds,
         )
-        command = [sys.executable, "-m", module, str(plan)]
+        command = worker_command(module, plan)
         environment = {**QUIET, PARENT: str(os.getpid())}
         try:
             with warnings.catch_warnings():

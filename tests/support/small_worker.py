@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from resources.errors import UserError
-from resources.launcher.child import Reporter, run_worker
+from resources.launcher.child import Reporter, run_worker, start_cold
 
 
 def work(plan_file: Path, report: Reporter) -> None:
@@ -36,4 +36,6 @@ def work(plan_file: Path, report: Reporter) -> None:
 
 
 if __name__ == "__main__":
+    if json.loads(Path(sys.argv[1]).read_text()).get("env"):
+        start_cold()
     sys.exit(run_worker(work, sys.argv[1:]))

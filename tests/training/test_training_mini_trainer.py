@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -267,8 +268,12 @@ def test_a_run_that_is_told_to_end_saves_its_state_and_ends_the_next_time(
         if phase == "train" and done == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
+    other = subprocess.Popen(["sleep", "600"])  # of whoever trains in a process of its own
     with pytest.raises(KeyboardInterrupt):
         train_with_mini_trainer(plan, tiny_model, tmp_path, told)
+    assert other.poll() is None
+    other.kill()
+    other.wait()
     [state] = (tmp_path / "full_state_checkpoints").iterdir()
     done = int(state.name.removeprefix("step_"))
     assert 1 <= done < 60

@@ -13,7 +13,13 @@ import psutil
 import pytest
 
 from ft_assets.training.plan import TrainPlan
-from ft_assets.training.torchrun import call, prepare, tail
+from ft_assets.training.torchrun import (
+    call,
+    prepare,
+    spare_processes,
+    stop_processes,
+    tail,
+)
 from resources.errors import UserError
 
 
@@ -131,3 +137,17 @@ def test_torchrun_ends_when_the_training_process_is_killed(plan, tmp_path, envir
     parent.kill()
     parent.wait()
     torchrun.wait(30)  # raises where it goes on
+
+
+def test_only_what_the_backend_started_is_stopped():
+    """Whoever trains in a process of its own has other children."""
+    other = subprocess.Popen(["sleep", "600"])
+    spare_processes()
+    its_own = subprocess.Popen(["sleep", "600"])
+    try:
+        stop_processes()
+        assert its_own.wait(30) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()

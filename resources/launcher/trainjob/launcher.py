@@ -20,13 +20,7 @@ from dagster._utils.warnings import PreviewWarning
 
 from resources.cluster.client import api_client
 from resources.launcher.child import ERROR_FILE, FINISHED
-from resources.launcher.process import (
-    QUIET,
-    ChildFailedError,
-    EveryFewSeconds,
-    Progress,
-    read_number,
-)
+from resources.launcher.process import ChildFailedError, EveryFewSeconds, Progress, read_number
 from resources.launcher.trainjob import pods
 from resources.launcher.trainjob.api import Api, UnreachableError
 from resources.launcher.trainjob.failures import why_it_ended
@@ -38,6 +32,7 @@ from resources.launcher.trainjob.messages import SharedFileMessageReader, new_me
 from resources.launcher.trainjob.request import FINGERPRINT_LABEL, TrainJobRequest
 from resources.launcher.trainjob.runtimes import find_runtime
 from resources.launcher.trainjob.state import State, state_of
+from resources.launcher.warm import QUIET
 
 _LOG_SECONDS = 10.0
 """How long the log of pods that have ended may take to be read."""

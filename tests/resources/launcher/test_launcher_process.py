@@ -14,9 +14,11 @@ from resources.launcher.process import ChildFailedError, ProcessLauncher, descri
 MODULE = "tests.support.small_worker"
 
 
-@pytest.fixture
-def launch(tmp_path):
+@pytest.fixture(params=["cold", "warm"])
+def launch(tmp_path, request):
     """Run a worker with a plan in a step; gives its reports and the lines of the event log."""
+
+    request.getfixturevalue(f"{request.param}_workers")
 
     def run(launcher=None, **plan):
         plan_file = tmp_path / "plan.json"
