@@ -5,8 +5,9 @@ BIN := .venv/bin
 # Names of files that show what is installed, so that nothing is installed twice.
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
-# One thread per test process: torch's threads would fight for the cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# One thread per test process: torch's threads would fight for the cores. And what is compiled is
+# kept, also in a container that says otherwise: every process would compile our code again.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Tests share a control plane and images: --dist loadgroup keeps them together (tests/support/sharing.py).
 FAST := not slow and not k8s and not ui and not gpu
 
@@ -26,8 +27,8 @@ ui: $(INSTALLED) ## open Dagster's UI
 test: $(INSTALLED_DEV) ## the fast tests
 	$(PYTEST) -n 2 -m "$(FAST)"
 
-test-all: test ## all tests but those that need a GPU
-	$(PYTEST) -n 2 --dist loadgroup -m "(slow or k8s or ui) and not gpu"
+test-all: $(INSTALLED_DEV) ## all tests but those that need a GPU
+	$(PYTEST) -n 2 --dist loadgroup -m "not gpu"
 
 lint: $(INSTALLED_DEV) ## ruff, import-linter, pyright
 	$(BIN)/ruff check .
@@ -45,6 +46,7 @@ lock: $(INSTALLED_DEV) ## write constraints.txt anew
 bench: $(INSTALLED_DEV) ## measure; prints JSON
 	$(BIN)/python bench/load.py
 	$(BIN)/python bench/overhead.py
+	$(BIN)/python bench/warm.py
 	$(BIN)/python bench/train_cpu.py
 	$(BIN)/python bench/forgetting.py
 	$(BIN)/python bench/demo.py

@@ -11,6 +11,7 @@ import datetime
 import tempfile
 import threading
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,11 +202,16 @@ class NodeAgent:
         threading.Thread(target=self._follow_pods, daemon=True, name=f"{self.name} pods").start()
 
     def end(self) -> None:
-        """Kill all pods and take the node away."""
+        """Kill all pods and take the node away, from a cluster that may have ended before it."""
+        from urllib3.exceptions import HTTPError
+
         self._ended.set()
         for pod in self.pods():
             pod.abandon()
-        _unless_gone(lambda: self.core.delete_node(self.name))
+        try:
+            _unless_gone(lambda: self.core.delete_node(self.name))
+        except HTTPError as error:
+            warnings.warn(f"the cluster ended before its node: {error}", stacklevel=2)
 
     def find_log(
         self, namespace: str, pod: str, container: str
