@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from ft_assets.automation.partitions import drops_of, newest_drop
+from ft_assets.automation.tags import AUTOMATIC, DROP
 from ft_assets.config import Pipeline
 from resources.sources import Sources
 
@@ -17,23 +18,32 @@ from resources.sources import Sources
 def schedule_of(
     pipeline: Pipeline, job: UnresolvedAssetJobDefinition
 ) -> dg.ScheduleDefinition | None:
-    """The schedule, off until somebody switches it on; None where the file names none."""
-    cron = pipeline.spec.automation.schedule
+    """The schedule, off unless the file says ``enabled``; None where the file names none.
+
+    Its runs have the sensor's tags, without a token: they count in the same budget.
+    """
+    name, cron = pipeline.spec.name, pipeline.spec.automation.schedule
     if cron is None:
         return None
 
     @dg.schedule(
-        name=f"{pipeline.spec.name}_schedule",
+        name=f"{name}_schedule",
         cron_schedule=cron,
         job=job,
-        description=f"Runs {pipeline.spec.name} on its newest data; unchanged data trains nothing.",
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING
+            if pipeline.spec.automation.enabled
+            else dg.DefaultScheduleStatus.STOPPED
+        ),
+        description=f"Runs {name} on its newest data; unchanged data trains nothing.",
     )
     def schedule(context: dg.ScheduleEvaluationContext, sources: Sources) -> dg.RunRequest:
+        tags = {"pipeline": name, AUTOMATIC: name}
         drops = drops_of(pipeline)
         if drops is None:
-            return dg.RunRequest()
+            return dg.RunRequest(tags=tags)
         drop = newest_drop(pipeline, sources, context.instance)
         context.instance.add_dynamic_partitions(str(drops.name), [drop])
-        return dg.RunRequest(partition_key=drop)
+        return dg.RunRequest(partition_key=drop, tags={**tags, DROP: drop})
 
     return schedule

@@ -16,8 +16,8 @@ from __future__ import annotations
 import errno
 import ssl
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ _REMEDIES = {
 }
 
 
-class _BrokenError(Exception):
+class BrokenError(Exception):
     """This attempt failed, another may succeed."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
@@ -62,7 +62,7 @@ class _BrokenError(Exception):
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """The URL, its name in messages, and the way to it."""
 
     transport: CheckedTransport
@@ -96,7 +96,7 @@ def fetch(
     received = Received(target.with_name(f".{target.name}.part"))
     try:
         with CheckedTransport(access, what) as transport:
-            source = _Source(transport, access, uri.url, what, read_timeout)
+            source = Source(transport, access, uri.url, what, read_timeout)
             _with_retries(source, received, limit, sleep)
         limit.add(what, received.size)
         received.part.replace(target)
@@ -114,14 +114,14 @@ def fetch(
 
 
 def _with_retries(
-    source: _Source, received: Received, limit: SizeLimit, sleep: Callable[[float], None]
+    source: Source, received: Received, limit: SizeLimit, sleep: Callable[[float], None]
 ) -> None:
     reason, failures = "", 0
     for _ in range(MAX_REQUESTS):
         try:
             with _open(source, received) as response:
                 _receive(response, received, limit, source.what)
-        except _BrokenError as error:
+        except BrokenError as error:
             reason = str(error)
             failures = 1 if received.size > received.most else failures + 1
             received.most = max(received.most, received.size)
@@ -135,18 +135,29 @@ def _with_retries(
     )
 
 
-@contextmanager
-def _open(source: _Source, received: Received) -> Generator[httpx.Response]:
-    """The answer behind all redirects, each judged like the first URL; closed at the end."""
-    what = source.what
-    headers = {"Accept-Encoding": "identity", "User-Agent": "ft-assets"}
+def _open(source: Source, received: Received) -> AbstractContextManager[httpx.Response]:
+    """The file, or the rest of it where a part has arrived that can be continued."""
+    headers: dict[str, str] = {}
     if received.size and received.validator is not None:
-        headers |= {"Range": f"bytes={received.size}-", "If-Range": received.validator}
+        headers = {"Range": f"bytes={received.size}-", "If-Range": received.validator}
+    return opened(source, "GET", headers)
+
+
+@contextmanager
+def opened(source: Source, method: str, headers: Mapping[str, str]) -> Generator[httpx.Response]:
+    """The answer behind all redirects, each judged like the first URL; closed at the end.
+
+    Raises:
+        UserError: refused by ``access``, or the redirects lead nowhere.
+        BrokenError: the connection failed.
+    """
+    what = source.what
+    headers = {"Accept-Encoding": "identity", "User-Agent": "ft-assets", **headers}
     timeout = httpx.Timeout(source.read_timeout, connect=_CONNECT_TIMEOUT).as_dict()
     hop = httpx.URL(source.url)
     for _ in range(MAX_REDIRECTS + 1):
         source.access.require(hop, what)
-        request = httpx.Request("GET", hop, headers=headers, extensions={"timeout": timeout})
+        request = httpx.Request(method, hop, headers=headers, extensions={"timeout": timeout})
         with _as_broken(source, hop):
             response = source.transport.handle_request(request)
         try:
@@ -171,14 +182,14 @@ def _next_hop(hop: httpx.URL, response: httpx.Response, what: str) -> httpx.URL:
 
 
 @contextmanager
-def _as_broken(source: _Source, hop: httpx.URL) -> Generator[None]:
+def _as_broken(source: Source, hop: httpx.URL) -> Generator[None]:
     """Failures of the connection in words, without the library's own, which may repeat headers."""
     try:
         yield
     except (httpx.ReadTimeout, httpx.WriteTimeout):
-        raise _BrokenError(f"{hop.host} sent nothing for {source.read_timeout:g} seconds") from None
+        raise BrokenError(f"{hop.host} sent nothing for {source.read_timeout:g} seconds") from None
     except httpx.ConnectTimeout:
-        raise _BrokenError(
+        raise BrokenError(
             f"{hop.host} did not accept a connection in {_CONNECT_TIMEOUT:g} seconds"
         ) from None
     except httpx.TransportError as error:
@@ -191,7 +202,7 @@ def _as_broken(source: _Source, hop: httpx.URL) -> Generator[None]:
             ) from None
         number = root.errno if isinstance(root, OSError) else None
         kind = errno.errorcode.get(number or 0, type(error).__name__)
-        raise _BrokenError(f"the connection to {hop.host} broke ({kind})") from None
+        raise BrokenError(f"the connection to {hop.host} broke ({kind})") from None
 
 
 def _root(error: BaseException) -> BaseException:
@@ -204,13 +215,13 @@ def _receive(response: httpx.Response, received: Received, limit: SizeLimit, wha
     """Write the body behind what has arrived, or from the start when it is another content."""
     if response.status_code == _NOT_SATISFIABLE:
         received.restart()  # the file is shorter now than what has arrived of it
-    _refuse_status(response, what)
-    _refuse_content(response, what)
+    refuse_status(response, what)
+    refuse_content(response, what)
     if response.status_code == _PARTIAL:
         start, total = _content_range(response, what)
         if not received.continues(response.headers, start, total):
             received.restart()  # the next attempt reads from the start
-            raise _BrokenError("the file changed while it was read")
+            raise BrokenError("the file changed while it was read")
         received.total = total
     else:
         received.restart(response.headers)
@@ -221,24 +232,25 @@ def _receive(response: httpx.Response, received: Received, limit: SizeLimit, wha
             limit.require(what, received.size + len(chunk))
             received.append(chunk, stream)
     if received.total is not None and received.size != received.total:
-        raise _BrokenError(f"truncated at {received.size} of {received.total} bytes")
+        raise BrokenError(f"truncated at {received.size} of {received.total} bytes")
     if (name := received.checksums.broken()) is not None:
         received.restart()
-        raise _BrokenError(f"other bytes arrived than the {name} that the server names")
+        raise BrokenError(f"other bytes arrived than the {name} that the server names")
 
 
-def _refuse_status(response: httpx.Response, what: str) -> None:
+def refuse_status(response: httpx.Response, what: str) -> None:
+    """Raise BrokenError for a passing failure of the server, UserError for a lasting one."""
     status = response.status_code
     if status in {_OK, _PARTIAL}:
         return
     if status in {408, _NOT_SATISFIABLE, 425, 429} or status >= _SERVER_ERROR:
         wait = retry_after(response.headers.get("Retry-After", ""))
-        raise _BrokenError(f"the server answered {status}", wait)
+        raise BrokenError(f"the server answered {status}", wait)
     remedy = _REMEDIES.get(status, "mend the URL")
     raise UserError(f"{what}: the server answered {status}: {remedy}")
 
 
-def _refuse_content(response: httpx.Response, what: str) -> None:
+def refuse_content(response: httpx.Response, what: str) -> None:
     """A web page is a login or an error; a body packed for the transfer is not the file's bytes."""
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise UserError(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resources.errors import UserError
 from resources.sources.files import (
@@ -86,7 +86,8 @@ def fetch(
         endpoint=os.environ.get("HF_ENDPOINT") or None, token=os.environ.get(token_env) or None
     )
     what = show(uri)
-    with _explained(uri, redact(str(api.endpoint)), token_env), _bookkeeping(into):
+    asked = Asked("dataset", what, uri.revision, redact(str(api.endpoint)), token_env)
+    with explained(asked), _bookkeeping(into):
         info: Any = _asked(
             lambda: api.dataset_info(uri.repo, revision=uri.revision, expand=["sha"]), sleep
         )
@@ -191,40 +192,51 @@ def _bookkeeping(into: Path) -> Generator[None]:
         shutil.rmtree(into / ".cache", ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a hub was asked for, as messages say it."""
+
+    kind: Literal["dataset", "model"]
+    what: str
+    revision: str | None
+    endpoint: str
+    token_env: str
+
+
 @contextmanager
-def _explained(uri: HubUri, endpoint: str, token_env: str) -> Generator[None]:
-    """Turn the hub library's errors into ones that name the dataset and the remedy.
+def explained(asked: Asked) -> Generator[None]:
+    """Turn the hub library's errors into ones that name the dataset or model and the remedy.
 
     Their texts hold URLs with signatures: they are neither repeated nor kept as the cause.
     """
     import httpx2
     from huggingface_hub import errors
 
-    what = show(uri)
+    kind, what, endpoint, token_env = asked.kind, asked.what, asked.endpoint, asked.token_env
     try:
         yield
     except errors.GatedRepoError:
         raise UserError(
-            f"{what}: access to this dataset must be asked for on its page at {endpoint}; then "
+            f"{what}: access to this {kind} must be asked for on its page at {endpoint}; then "
             f"set {token_env} to a token of that account"
         ) from None
     except errors.RepositoryNotFoundError:
         raise UserError(
-            f"{what}: {endpoint} has no such dataset, or it is private: mend the name, or set "
+            f"{what}: {endpoint} has no such {kind}, or it is private: mend the name, or set "
             f"{token_env} to a token that may read it"
         ) from None
     except errors.RevisionNotFoundError:
         raise UserError(
-            f"{what}: the dataset has no revision {uri.revision}: name a branch, a tag or a commit"
+            f"{what}: the {kind} has no revision {asked.revision}: name a branch, a tag or a commit"
         ) from None
     except errors.OfflineModeIsEnabled:
         raise UserError(
             f"{what}: HF_HUB_OFFLINE is set, so that no hub is asked: unset it, or use a path"
         ) from None
     except errors.HfHubHTTPError as error:
-        raise _refused(what, endpoint, token_env, error.response.status_code) from None
+        raise _refused(asked, error.response.status_code) from None
     except errors.HFValidationError as error:
-        raise UserError(f"{what}: not a hub dataset: {error}") from None
+        raise UserError(f"{what}: not a hub {kind}: {error}") from None
     except (
         httpx2.TransportError,
         errors.LocalEntryNotFoundError,
@@ -232,7 +244,7 @@ def _explained(uri: HubUri, endpoint: str, token_env: str) -> Generator[None]:
     ) as error:
         raise SourceUnavailableError(
             f"{what}: the hub {endpoint} cannot be reached: check the network and HF_ENDPOINT, or "
-            f"copy the dataset and use a path ({type(error).__name__})"
+            f"copy the {kind} and use a path ({type(error).__name__})"
         ) from None
     except OSError as error:
         if not _is_truncation(error):
@@ -242,11 +254,12 @@ def _explained(uri: HubUri, endpoint: str, token_env: str) -> Generator[None]:
         ) from None
 
 
-def _refused(what: str, endpoint: str, token_env: str, status: int) -> UserError:
+def _refused(asked: Asked, status: int) -> UserError:
+    what, endpoint = asked.what, asked.endpoint
     if status in {_UNAUTHORIZED, _FORBIDDEN}:
         return UserError(
-            f"{what}: {endpoint} answered {status}: the token in {token_env} is wrong or may not "
-            "read this dataset"
+            f"{what}: {endpoint} answered {status}: the token in {asked.token_env} is wrong or may "
+            f"not read this {asked.kind}"
         )
     if _is_passing(status):
         return SourceUnavailableError(f"{what}: {endpoint} answered {status}: try again later")

@@ -24,21 +24,30 @@ def fetch(uri: PackageUri, text: str, limit: SizeLimit) -> Fetched:
     Raises:
         UserError: the package or the file is missing, or the file is outside the package.
     """
+    real = find(uri, text)
+    limit.add(text, real.stat().st_size)
+    return Fetched(text, (read_local(real, Path(uri.file).name),), distribution(uri.package))
+
+
+def find(uri: PackageUri, text: str) -> Path:
+    """Where the file is installed.
+
+    Raises:
+        UserError: the package or the file is missing, or the file is outside the package.
+    """
     folders = _folders(uri.package, text)
     for folder in folders:
         real = Path(os.path.realpath(folder / uri.file))
         if not real.is_relative_to(folder):
             raise UserError(f"{text}: the file is outside the package: name one inside it")
         if real.is_file():
-            name = Path(uri.file).name
-            limit.add(text, real.stat().st_size)
-            return Fetched(text, (read_local(real, name),), _distribution(uri.package))
+            return real
     raise UserError(
         f"{text}: the package {uri.package} has no such file in {', '.join(map(str, folders))}"
     )
 
 
-def _distribution(package: str) -> str | None:
+def distribution(package: str) -> str | None:
     """``NAME VERSION`` of the distribution that brought the package; None when none did."""
     names = importlib.metadata.packages_distributions().get(package.partition(".")[0])
     if not names:

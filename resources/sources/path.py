@@ -87,7 +87,7 @@ def fetch(path: Path, roots: Roots, uri: str, limit: SizeLimit) -> Fetched:
     real = roots.resolve(path, uri)
     try:
         if real.is_dir():
-            found = sorted(_walk(real, roots, uri))
+            found = sorted(walk(real, roots, uri))
             if not found:
                 raise nothing_found(uri)
         elif real.is_file():
@@ -98,7 +98,7 @@ def fetch(path: Path, roots: Roots, uri: str, limit: SizeLimit) -> Fetched:
         for name, file in found:
             limit.add(f"{uri}: {name}", file.stat().st_size)
         files = in_name_order(read_local(file, name) for name, file in found)
-        if real.is_dir() and sorted(_walk(real, roots, uri)) != found:
+        if real.is_dir() and sorted(walk(real, roots, uri)) != found:
             raise SourceUnavailableError(
                 f"{uri}: files came or went while it was read: wait until the drop is complete, "
                 "then run again"
@@ -153,11 +153,11 @@ def list_partitions(before: str, after: str, roots: Roots, base: Path, uri: str)
 def _holds_data(path: Path, roots: Roots, uri: str, *, folder: bool) -> bool:
     real = roots.resolve(path, uri)
     if real.is_dir():
-        return next(_walk(real, roots, uri), None) is not None
+        return next(walk(real, roots, uri), None) is not None
     return not folder and real.is_file() and is_allowed(path.name)
 
 
-def _walk(folder: Path, roots: Roots, uri: str) -> Iterator[tuple[str, Path]]:
+def walk(folder: Path, roots: Roots, uri: str) -> Iterator[tuple[str, Path]]:
     """Names and real paths of the dataset files in a folder tree.
 
     Links to folders are followed, each folder once. Hidden names are left out: other programs keep

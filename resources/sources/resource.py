@@ -5,6 +5,7 @@ The work stands in one file per scheme, without Dagster.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import assert_never
 
@@ -12,8 +13,9 @@ import dagster as dg
 import httpx
 
 from resources.errors import UserError
-from resources.sources import https, hub, package, path, s3
+from resources.sources import https, hub, package, path, s3, watching
 from resources.sources.address import Access, is_public
+from resources.sources.drops import DropPage, DropVersion
 from resources.sources.files import Fetched, SizeLimit
 from resources.sources.partitions import PLACEHOLDER, split_template, substitute
 from resources.sources.uri import (
@@ -129,6 +131,84 @@ class Sources(dg.ConfigurableResource):  # type: ignore[type-arg]
             case HttpsUri() | HubUri() | PackageUri():
                 return None
         assert_never(parsed)
+
+    def drops_after(
+        self,
+        uri_template: str,
+        position: str,
+        *,
+        base_dir: Path | None = None,
+        pages: int = 1,
+        marker: str | None = None,
+    ) -> DropPage:
+        """The drops that the source lists after ``position`` ("" is its start), page by page.
+
+        What one look costs follows from ``pages``, each of at most 1000 names, and not from how
+        much lies in the place. ``marker`` names the file that says that a drop is complete.
+
+        Raises:
+            UserError: a bad template or marker, a source that has no listing, or a place that
+                cannot be read.
+        """
+        return watching.drops_after(self._reach(base_dir), uri_template, position, pages, marker)
+
+    def drop_version(
+        self,
+        uri: str,
+        partition: str | None,
+        *,
+        base_dir: Path | None = None,
+        marker: str | None = None,
+    ) -> DropVersion | None:
+        """The version that a drop, or a dataset without drops, has at its source now.
+
+        ``partition`` fills ``{partition}`` in; None for a URI without it. None: nothing is there.
+
+        Raises:
+            UserError: a bad URI or marker, or a source that refuses; SourceUnavailableError when it
+                does not answer.
+        """
+        return watching.drop_version(self._reach(base_dir), uri, partition, marker)
+
+    def hub_model_revision(self, base_model: str) -> str | None:
+        """The commit that the branch or tag of a hub model points to now.
+
+        None for a model that cannot move: a commit, a path, an object or a package.
+
+        Raises:
+            UserError: no such model or branch; SourceUnavailableError when the hub does not answer.
+        """
+        return watching.hub_model_revision(base_model, self.hf_token_env)
+
+    def drop_files(
+        self,
+        uri: str,
+        partition: str | None,
+        into: Path,
+        *,
+        base_dir: Path | None = None,
+    ) -> Generator[Path]:
+        """The dataset files of a drop, one after the other, each readable until the next is asked.
+
+        Files on this machine are read where they lie; objects of S3 are downloaded one by one into
+        the folder ``into``, so that whoever stops early has downloaded no more than was asked for.
+
+        Raises:
+            UserError: as ``fetch``.
+        """
+        return watching.drop_files(self._reach(base_dir), uri, partition, into)
+
+    def _reach(self, base_dir: Path | None) -> watching.Reach:
+        return watching.Reach(
+            base_dir=base_dir,
+            data_roots=tuple(self.data_roots),
+            pvc_root=self.pvc_root,
+            s3_endpoint_url=self.s3_endpoint_url,
+            s3_region=self.s3_region,
+            access=self._access(),
+            hf_token_env=self.hf_token_env,
+            max_bytes=self.max_bytes,
+        )
 
     def _access(self) -> Access:
         if self.allow_private_addresses:

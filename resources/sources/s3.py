@@ -109,7 +109,7 @@ def fetch(
         SourceUnavailableError: the server does not answer, or the data keeps changing.
     """
     what = f"s3://{uri.bucket}/{uri.key}"
-    with _explained(what, _host(client)):
+    with explained(what, host_of(client)):
         objects, prefix = _choose(client, uri, what)
         for item in objects:
             limit.add(f"s3://{uri.bucket}/{item.version.key}", item.version.size)
@@ -117,6 +117,21 @@ def fetch(
         if prefix is not None:
             _require_same(files, _below(client, uri.bucket, prefix), what)
     return Fetched(what, files, revision=None)
+
+
+def fetch_one_by_one(client: Any, uri: S3Uri, into: Path, limit: SizeLimit) -> Generator[Path]:
+    """The same files, each downloaded when it is asked for and removed when the next one is.
+
+    Raises:
+        UserError: as ``fetch``; objects that come or go meanwhile are no error.
+    """
+    what = f"s3://{uri.bucket}/{uri.key}"
+    with explained(what, host_of(client)):
+        objects, _ = _choose(client, uri, what)
+        for item in objects:
+            file = _download(client, item, into, limit, time.sleep)
+            yield file.path
+            file.path.unlink()
 
 
 def _require_same(files: Iterable[SourceFile], now: Iterable[_Object], what: str) -> None:
@@ -135,10 +150,10 @@ def list_partitions(client: Any, bucket: str, before: str, after: str) -> list[s
     ``before`` and ``after`` surround ``{partition}`` in the key.
     """
     pattern = key_pattern(before, after)
-    with _explained(f"s3://{bucket}/{before}", _host(client)):
+    with explained(f"s3://{bucket}/{before}", host_of(client)):
         keys = {
             key
-            for item in _list(client, bucket, before)
+            for item in listed(client, bucket, before)
             if (key := matching_key(pattern, item["Key"])) is not None
         }
     return sorted(keys, key=natural_order)
@@ -160,7 +175,7 @@ def _choose(client: Any, uri: S3Uri, what: str) -> tuple[list[_Object], str | No
 
 def _below(client: Any, bucket: str, prefix: str) -> Iterator[_Object]:
     """The dataset files below a prefix."""
-    for item in _list(client, bucket, prefix):
+    for item in listed(client, bucket, prefix):
         if is_allowed(item["Key"]):
             version = Version(bucket, item["Key"], item["Size"], item["ETag"])
             yield _Object(item["Key"].removeprefix(prefix), version)
@@ -178,7 +193,8 @@ def _head(client: Any, bucket: str, key: str) -> Version | None:
     return Version(bucket, key, head["ContentLength"], head["ETag"])
 
 
-def _list(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+def listed(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Every object below a prefix, page by page."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         yield from page.get("Contents", ())
 
@@ -206,12 +222,13 @@ def _download(
     raise SourceUnavailableError(f"{what}: {problem}")
 
 
-def _host(client: Any) -> str:
+def host_of(client: Any) -> str:
+    """The server, for messages."""
     return redact(str(client.meta.endpoint_url))
 
 
 @contextmanager
-def _explained(what: str, host: str) -> Generator[None]:
+def explained(what: str, host: str) -> Generator[None]:
     """Turn the S3 client's errors into ones that name the location and the remedy.
 
     The text of a connection's error holds the whole URL of a request: it is not repeated, and not

@@ -17,6 +17,7 @@ from resources.store.lease import LEASES
 from resources.store.lock_file import file_lock
 from resources.store.manifest import (
     Manifest,
+    absent_files,
     broken_files,
     describe_files,
     sha256_of,
@@ -132,10 +133,29 @@ class LocalStore:
         """Names of the files that are missing or whose bytes are not what was published."""
         return broken_files(artifact.path, artifact.manifest)
 
+    def reinstate(self, artifact: Artifact, guard: Callable[[], None]) -> None:
+        """Make a version that is kept the current one, at once."""
+        home = self.root / artifact_folder(artifact.key, artifact.partition)
+        doing = f"reinstating {describe(artifact.key, artifact.partition)}"
+        with staging_folder(self.root, doing, lambda: 0) as staging:
+            write_durably(staging / POINTER, encode_pointer(artifact.digest))
+            guard()
+            (staging / POINTER).replace(home / POINTER)
+            sync(home)
+
+    def missing_files(self, manifest: Manifest) -> list[str]:
+        """Names of the files that are not there with the size that was published."""
+        return absent_files(self._files(manifest), manifest)
+
     def versions(self, key: Sequence[str], partition: str | None) -> list[str]:
-        """The digests of all versions that are kept, in no particular order."""
+        """The digests of all versions that are kept, newest first."""
         folder = self.root / artifact_folder(key, partition) / VERSIONS
-        return [version.name for version in folder.iterdir()] if folder.is_dir() else []
+        written = [
+            ((version / MANIFEST).stat().st_mtime_ns, version.name)
+            for version in (folder.iterdir() if folder.is_dir() else ())
+            if (version / MANIFEST).is_file()
+        ]
+        return [digest for _, digest in sorted(written, reverse=True)]
 
     def place_of(self, uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
         """Key, partition and digest of the artifact at, or around, a path; None outside."""

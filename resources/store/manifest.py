@@ -130,10 +130,16 @@ def broken_files(folder: Path, manifest: Manifest) -> list[str]:
 
 def has_all_files(folder: Path, manifest: Manifest) -> bool:
     """Whether every file is there with its size. Cheap: nothing is read."""
-    return all(
-        (folder / file.path).is_file() and (folder / file.path).stat().st_size == file.size
+    return not absent_files(folder, manifest)
+
+
+def absent_files(folder: Path, manifest: Manifest) -> list[str]:
+    """Names of the files below ``folder`` that are not there with their size. Nothing is read."""
+    return [
+        file.path
         for file in manifest.files
-    )
+        if not (folder / file.path).is_file() or (folder / file.path).stat().st_size != file.size
+    ]
 
 
 def walk_files(folder: Path) -> Iterator[str]:

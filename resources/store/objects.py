@@ -222,17 +222,22 @@ class Bucket:
                 digest.update(block)
         return digest.hexdigest()
 
-    def folders(self, key: str) -> list[str]:
-        """The names of what lies directly below ``key`` and holds objects itself."""
+    def written_below(self, key: str, name: str) -> dict[str, datetime]:
+        """The folders directly below ``key`` that hold an object ``name``, and when it was written.
+
+        Listed page by page; of each object no more is kept than this.
+        """
         with self._explained(key):
             pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=f"{key}/", Delimiter="/"
+                Bucket=self.name, Prefix=f"{key}/"
             )
-            return [
-                str(entry["Prefix"]).rstrip("/").rpartition("/")[2]
-                for page in pages
-                for entry in page.get("CommonPrefixes", [])
-            ]
+            written: dict[str, datetime] = {}
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    folder, _, rest = str(entry["Key"]).removeprefix(f"{key}/").partition("/")
+                    if rest == name:
+                        written[folder] = entry["LastModified"]
+            return written
 
     @cached_property
     def _client(self) -> Any:

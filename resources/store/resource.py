@@ -20,7 +20,7 @@ from resources.store.names import describe
 from resources.store.s3 import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from pydantic import JsonValue
@@ -70,8 +70,16 @@ class Store(Protocol):
         """Names of the files that are not what was published."""
         ...
 
+    def reinstate(self, artifact: Artifact, guard: Callable[[], None]) -> None:
+        """Make a version that is kept the current one; ``guard`` is called right before."""
+        ...
+
+    def missing_files(self, manifest: Manifest) -> list[str]:
+        """Names of the files that are not there with their size; nothing is read."""
+        ...
+
     def versions(self, key: Sequence[str], partition: str | None) -> list[str]:
-        """The digests of all versions that are kept."""
+        """The digests of all versions that are kept, newest first."""
         ...
 
     def place_of(self, uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
@@ -145,6 +153,42 @@ class ArtifactStore(ConfigurableResource[Any]):
                 f"{self._store.where}; {remedy}"
             )
         return artifact
+
+    def versions(self, key: Sequence[str], partition: str | None) -> Iterator[Artifact]:
+        """The versions of an asset that are kept, newest first; each is read when it is asked for.
+
+        A version whose manifest is damaged, or of another release, is left out: it can be verified
+        and published again, and not used.
+        """
+        for digest in self._store.versions(key, partition):
+            try:
+                artifact = self._store.find_version(key, partition, digest)
+            except UserError:
+                continue
+            if artifact is not None:
+                yield artifact
+
+    def reinstate(self, artifact: Artifact, *, guard: Callable[[], None] = lambda: None) -> None:
+        """Make a version that was published earlier the current one again, in one act.
+
+        Nothing is written but the name of the version, so that its manifest, its provenance and
+        its signature stay as they are. Among concurrent publishers the last is the current one.
+
+        Args:
+            artifact: as ``versions`` or ``open_version`` gave it.
+            guard: called right before; its exception leaves everything as it is.
+
+        Raises:
+            UserError: files of the version are gone.
+        """
+        missing = self._store.missing_files(artifact.manifest)
+        if missing:
+            raise UserError(
+                f"version {artifact.digest} of {describe(artifact.key, artifact.partition)} cannot "
+                f"be the current one again: {missing[0]} is missing or has another size; "
+                "materialize the asset again"
+            )
+        self._store.reinstate(artifact, guard)
 
     @contextmanager
     def publish(

@@ -158,9 +158,26 @@ class S3Store:
             broken.extend(str(cached / name) for name in names)
         return broken
 
+    def reinstate(self, artifact: Artifact, guard: Callable[[], None]) -> None:
+        """Make a version that is kept the current one, at once."""
+        home = artifact_folder(artifact.key, artifact.partition)
+        guard()
+        self._bucket.write(self._object(home / POINTER), encode_pointer(artifact.digest))
+
+    def missing_files(self, manifest: Manifest) -> list[str]:
+        """Names of the objects that are not there as they were uploaded; nothing is read."""
+        files = self._files(manifest)
+        return [
+            file.path
+            for file in manifest.files
+            if not self._bucket.holds(self._object(files / file.path), file.size, file.sha256)
+        ]
+
     def versions(self, key: Sequence[str], partition: str | None) -> list[str]:
-        """The digests of all versions that are kept, in no particular order."""
-        return self._bucket.folders(self._object(artifact_folder(key, partition) / VERSIONS))
+        """The digests of all versions that are kept, newest first (by whole seconds)."""
+        folder = self._object(artifact_folder(key, partition) / VERSIONS)
+        written = self._bucket.written_below(folder, MANIFEST)
+        return sorted(written, key=lambda digest: (written[digest], digest), reverse=True)
 
     def place_of(self, uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
         """Key, partition and digest of the artifact at, or around, a URI; None outside."""

@@ -80,3 +80,17 @@ def test_what_is_no_cron_expression_is_refused_with_its_line(tiny, cron):
     tiny.write({"automation": {"schedule": cron}})
     with pytest.raises(UserError, match=r"tiny\.yaml:\d+:\d+: automation\.schedule is "):
         load_pipeline(tiny.file)
+
+
+def test_enabled_switches_it_on_from_the_start(tiny):
+    tiny.write({"automation": {"schedule": "@daily", "enabled": True}})
+    (schedule,) = _schedules(tiny)
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def test_its_runs_count_among_the_automatic_ones(tiny, instance):
+    tiny.write({"automation": {"schedule": "@daily"}})
+    (schedule,) = _schedules(tiny)
+    (request,) = _tick(schedule, tiny, instance)
+    wanted = {"pipeline": "tiny", "ft/automatic": "tiny", "ft/drop": "drop-1"}
+    assert wanted.items() <= request.tags.items()

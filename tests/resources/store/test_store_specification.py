@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from resources.errors import UserError
-from resources.store import Artifact, ArtifactStore
+from resources.store import Artifact, ArtifactStore, LeaseLostError
 from resources.store.manifest import ManifestFile, digest_of, sha256_of
 
 KEY = ["demo", "split_dataset"]
@@ -340,3 +341,75 @@ def test_a_verifier_sees_versions_manifests_and_bytes_as_they_are(store):
     assert backend.sha256(first.manifest, "a") == sha256_of(first.file("a"))
     assert backend.sha256(first.manifest, "none") is None
     assert backend.unknown_files(first.manifest) == []
+
+
+def test_versions_are_listed_newest_first_and_those_that_cannot_be_read_are_left_out(
+    store, s3_client, bucket
+):
+    first = publish(store, {"rows": "one"})
+    time.sleep(1.1 if first.uri.startswith("s3://") else 0.01)  # a bucket tells whole seconds
+    second = publish(store, {"rows": "two"})
+    assert list(store.versions(KEY, DROP)) == [second, first]
+    assert list(store.versions(KEY, "never")) == []
+    damage_manifest(second, s3_client, bucket)
+    assert list(store.versions(KEY, DROP)) == [first]
+
+
+def test_an_earlier_version_becomes_the_current_one_again_as_it_was(store):
+    first = publish(store, {"rows": "one"}, run="a")
+    second = publish(store, {"rows": "two"}, run="b")
+
+    store.reinstate(first)
+
+    assert store.open(KEY, DROP) == first
+    assert texts(store.open(KEY, DROP)) == {"rows": "one"}
+    store.reinstate(second)
+    assert store.open(KEY, DROP).manifest.metadata == {"run": "b"}
+
+
+def test_a_guard_that_refuses_leaves_the_current_version(store):
+    first = publish(store, {"rows": "one"})
+    second = publish(store, {"rows": "two"})
+
+    def refuse() -> None:
+        raise LeaseLostError("somebody else holds it")
+
+    with pytest.raises(LeaseLostError):
+        store.reinstate(first, guard=refuse)
+    assert store.open(KEY, DROP) == second
+
+
+def test_a_version_whose_files_are_gone_does_not_become_current(store, s3_client, bucket):
+    first = publish(store, {"rows": "one"})
+    second = publish(store, {"rows": "two"})
+    if first.uri.startswith("s3://"):
+        key = first.uri.removeprefix(f"s3://{bucket}/") + "/rows"
+        s3_client.delete_object(Bucket=bucket, Key=key)
+    else:
+        (Path(first.uri) / "rows").unlink()
+
+    with pytest.raises(UserError, match=r"rows is missing .*materialize the asset again"):
+        store.reinstate(first)
+    assert store.open(KEY, DROP) == second
+
+
+def test_what_is_published_and_reinstated_at_once_leaves_one_whole_version(store):
+    kept = [publish(store, {"rows": str(number)}) for number in range(3)]
+    start = threading.Barrier(6)
+
+    def work(number: int) -> None:
+        start.wait()
+        if number % 2:
+            publish(store, {"rows": str(number % 3)})
+        else:
+            store.reinstate(kept[number % 3])
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    current = store.open(KEY, DROP)
+    assert current.digest in {artifact.digest for artifact in kept}
+    assert store.verify(current) == []

@@ -1,0 +1,85 @@
+"""When data accumulates, a drop's run reads all drops before it: what changed there counts too.
+
+A drop that changes, or comes late, begins a new generation for all drops behind it. The ledger
+compares a drop's own token together with its generation, so that those are pending again. Kept in
+one row per pipeline in the instance's key-value table; it grows with the places where data changed,
+up to a bound, and not with the drops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from ft_assets.automation.new_data.ledger import Asked, put_forward, sql_storage
+from resources.sources.partitions import natural_order
+
+if TYPE_CHECKING:
+    from dagster._core.storage.runs import RunStorage
+
+_PLACES = 50
+"""Most places of change that are told apart."""
+_REMEMBERED = 1000
+"""Generations back that a drop's own token is known again in."""
+_DIGITS = 10
+
+
+class Changes(BaseModel):
+    """Where asked data has changed, as it stands in the table."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: int = 0
+    newest: str = ""
+    """The last drop, in natural order, that was ever asked for."""
+    generation: int = 0
+    places: list[tuple[str, int]] = []
+    """A drop that changed, and the generation that begins behind it; both rise."""
+
+    def token(self, drop: str, own: str) -> str:
+        """What the ledger compares."""
+        behind = natural_order(drop)
+        begun = [number for place, number in self.places if natural_order(place) < behind]
+        return _together(own, max(begun, default=0))
+
+    def after_asking(self, drop: str, own: str, before: Asked | None) -> Changes:
+        """What they are once the drop is asked for; the same when nothing behind it is touched."""
+        if not self.newest or natural_order(drop) >= natural_order(self.newest):
+            return self if drop == self.newest else self._next(newest=drop)
+        oldest = max(0, self.generation - _REMEMBERED)
+        known = {_together(own, number) for number in range(oldest, self.generation + 1)}
+        if before is not None and before.token in {*known, own}:
+            return self  # it is asked for because of what changed before it
+        number = self.generation + 1
+        places = [one for one in self.places if natural_order(one[0]) < natural_order(drop)]
+        places.append((drop, number))
+        if len(places) > _PLACES:  # some drops between the two are asked for once more
+            (first, _), (_, second), *rest = places
+            places = [(first, second), *rest]
+        return self._next(generation=number, places=places)
+
+    def _next(self, **changed: object) -> Changes:
+        return self.model_copy(update={"revision": self.revision + 1, **changed})
+
+
+def _together(own: str, generation: int) -> str:
+    return hashlib.sha256(f"{own} {generation}".encode()).hexdigest() if generation else own
+
+
+def read_changes(storage: RunStorage, pipeline: str) -> Changes:
+    """As they stand."""
+    row = storage.get_cursor_values({_key(pipeline)}).get(_key(pipeline))
+    return Changes() if row is None else Changes.model_validate_json(row[_DIGITS:])
+
+
+def write_changes(storage: RunStorage, pipeline: str, changes: Changes) -> bool:
+    """Write them; False when another look has written in the meantime."""
+    row = f"{changes.revision:0{_DIGITS}d}{changes.model_dump_json()}"
+    put_forward(sql_storage(storage), _key(pipeline), row, _DIGITS)
+    return read_changes(storage, pipeline) == changes
+
+
+def _key(pipeline: str) -> str:
+    return f"ft/changes/{pipeline}"

@@ -1,0 +1,107 @@
+"""What has been asked for: one row per drop in the instance's key-value table.
+
+A row goes through ``asked 1, seen 1, asked 2, seen 2 ...`` and never back: every write is one
+statement that the database takes only when it moves the row forward. So whoever writes first says
+which version has which number, also when two daemons look at the same time, and whoever comes
+second reads what stands there and asks for the same. Written before a run is asked for: a look that
+is killed in between is made good by the next one, which finds the row ``asked`` and no run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ft_assets.automation.new_data.state import SHORT
+
+if TYPE_CHECKING:
+    from dagster._core.storage.runs import RunStorage, SqlRunStorage
+
+_KEYS_AT_ONCE = 500  # some databases take no more than 999 values in a statement
+_NUMBER_DIGITS = 10
+_ORDER = _NUMBER_DIGITS + 1
+"""Characters at the beginning of a row that say how far it has come: number and state."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The newest version of a drop that a run was asked for."""
+
+    number: int
+    """1 for the drop's first version that was asked for."""
+    token: str
+    seen: bool
+    """Whether the run was seen in the run storage."""
+
+    def run_key(self, drop: str) -> str:
+        """The key under which Dagster makes one run and no second one."""
+        return f"{drop}:{self.number}:{self.token[:SHORT]}"
+
+    def row(self) -> str:
+        """As it stands in the table; rows of one drop compare as text."""
+        return f"{self.number:0{_NUMBER_DIGITS}d}{int(self.seen)}{self.token}"
+
+    @staticmethod
+    def of_row(row: str) -> Asked:
+        """What ``row`` wrote."""
+        return Asked(
+            int(row[:_NUMBER_DIGITS]), row[_ORDER:], seen=row[_NUMBER_DIGITS:_ORDER] == "1"
+        )
+
+
+class Ledger:
+    """The rows of one pipeline."""
+
+    def __init__(self, storage: RunStorage, pipeline: str) -> None:
+        self._storage = storage
+        self._prefix = f"ft/asked/{pipeline}/"
+
+    def read(self, drops: Iterable[str]) -> dict[str, Asked]:
+        """What has been asked for of these drops; those that were never asked for are left out."""
+        keys = sorted({self._prefix + drop for drop in drops})
+        found: dict[str, Asked] = {}
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            rows = self._storage.get_cursor_values(set(keys[start : start + _KEYS_AT_ONCE]))
+            found |= {key.removeprefix(self._prefix): Asked.of_row(rows[key]) for key in rows}
+        return found
+
+    def move(self, to: Mapping[str, Asked]) -> dict[str, Asked]:
+        """Move rows forward, and give back what stands there now: another look may be ahead."""
+        storage = sql_storage(self._storage)
+        for drop, asked in to.items():
+            put_forward(storage, self._prefix + drop, asked.row(), _ORDER)
+        return self.read(to)
+
+
+def put_forward(storage: SqlRunStorage, key: str, value: str, order: int) -> None:
+    """Write a row whose first ``order`` characters are larger than those that stand there."""
+    import sqlalchemy
+    from dagster._core.storage.runs.schema import KeyValueStoreTable
+    from sqlalchemy.exc import IntegrityError
+
+    columns = KeyValueStoreTable.c
+    forward = (
+        KeyValueStoreTable.update()
+        .where(columns.key == key)
+        .where(sqlalchemy.func.substr(columns.value, 1, order) < value[:order])
+        .values(value=value)
+    )
+    with storage.connect() as connection:
+        if connection.execute(forward).rowcount:
+            return
+    try:
+        with storage.connect() as connection:
+            connection.execute(KeyValueStoreTable.insert().values(key=key, value=value))
+    except IntegrityError:  # there is a row: it is as far, or came between the two statements
+        with storage.connect() as connection:
+            connection.execute(forward)
+
+
+def sql_storage(storage: RunStorage) -> SqlRunStorage:
+    """The database behind the instance's run storage, where one statement can be conditional."""
+    from dagster._core.storage.legacy_storage import LegacyRunStorage
+
+    if isinstance(storage, LegacyRunStorage):
+        return sql_storage(storage._storage.run_storage)  # pyright: ignore[reportPrivateUsage]
+    return cast("SqlRunStorage", storage)

@@ -1,0 +1,102 @@
+"""The ledger: what was asked for, in rows that only move forward."""
+
+from __future__ import annotations
+
+import threading
+
+import dagster as dg
+import pytest
+
+from ft_assets.automation.new_data.ledger import Asked, Ledger
+
+FIRST = Asked(1, "a" * 64, seen=False)
+SEEN = Asked(1, "a" * 64, seen=True)
+SECOND = Asked(2, "b" * 64, seen=False)
+
+
+@pytest.fixture(scope="module")
+def instance():
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def ledger(instance, request):
+    return Ledger(instance.run_storage, request.node.name)
+
+
+def test_what_was_never_asked_for_has_no_row(ledger):
+    assert ledger.read(["drop-1"]) == {}
+    assert ledger.read([]) == {}
+
+
+def test_a_row_goes_from_asked_to_seen_to_the_next_number(ledger):
+    for step in (FIRST, SEEN, SECOND):
+        assert ledger.move({"drop-1": step}) == {"drop-1": step}
+
+
+@pytest.mark.parametrize("back", [FIRST, SEEN])
+def test_a_row_never_goes_back(ledger, back):
+    ledger.move({"drop-1": SECOND})
+    assert ledger.move({"drop-1": back}) == {"drop-1": SECOND}
+
+
+def test_a_number_keeps_the_version_that_was_written_first(ledger):
+    ledger.move({"drop-1": SECOND})
+    other = Asked(2, "f" * 64, seen=False)
+    assert ledger.move({"drop-1": other}) == {"drop-1": SECOND}
+
+
+def test_the_tenth_version_comes_after_the_ninth(ledger):
+    for number in (9, 10):
+        ledger.move({"drop-1": Asked(number, "c", seen=True)})
+    assert ledger.read(["drop-1"])["drop-1"].number == 10
+
+
+def test_pipelines_have_rows_of_their_own(instance):
+    Ledger(instance.run_storage, "one").move({"drop-1": FIRST})
+    assert Ledger(instance.run_storage, "two").read(["drop-1"]) == {}
+
+
+def test_more_drops_than_a_statement_takes_are_read(ledger):
+    ledger.move({"drop-7": FIRST})
+    assert ledger.read(f"drop-{number}" for number in range(3000)) == {"drop-7": FIRST}
+
+
+def test_the_run_key_follows_from_the_row():
+    assert SECOND.run_key("drop-1") == "drop-1:2:" + "b" * 16
+
+
+def _race(storage):
+    """Many writers of one number at the same time; what each of them then reads."""
+    start, read = threading.Barrier(8), []
+
+    def write(token):
+        start.wait()
+        read.append(Ledger(storage, "race").move({"d": Asked(1, token, seen=False)})["d"].token)
+
+    writers = [threading.Thread(target=write, args=(str(n) * 64,)) for n in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    return read
+
+
+def test_of_many_writers_one_wins_and_all_know_it_in_sqlite(tmp_path):
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        read = _race(instance.run_storage)
+    assert len(read) == 8
+    assert len(set(read)) == 1
+
+
+def test_of_many_writers_one_wins_and_all_know_it_in_postgresql(postgres):
+    pytest.importorskip("dagster_postgres")
+    from dagster_postgres.run_storage import PostgresRunStorage
+
+    storage = PostgresRunStorage.create_clean_storage(
+        postgres.new_database().url.replace("postgresql", "postgresql+psycopg2", 1)
+    )
+    read = _race(storage)
+    assert len(read) == 8
+    assert len(set(read)) == 1
