@@ -24,10 +24,6 @@ from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.repository_definition.valid_definitions import (
     SINGLETON_REPOSITORY_NAME,
 )
-from dagster._core.errors import (
-    DagsterAssetCheckFailedError,
-    DagsterExecutionInterruptedError,
-)
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.config import is_dagster_home_set
 from dagster._core.remote_origin import RemoteRepositoryOrigin
@@ -37,20 +33,22 @@ from dagster_shared.error import DagsterError
 from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
-from ft_assets.config import Pipeline
+from ft_assets.config import Pipeline, PipelineSpec
 from ft_assets.config.launchpad import (
-    BLOCK_OF_ASSET,
     FORCEABLE,
+    JOB_ASSETS,
     effective_spec,
-    op_name,
     place_of,
     shown_blocks,
 )
+from ft_assets.config.recipes import DEFAULT
+from ft_assets.run_outcome import RunOutcome, outcome_of
+from ft_assets.warm_workers import warm_workers
 from resources.errors import UserError
 from resources.home import shipped
 from resources.sources.partitions import substitute
 
-ASSETS = tuple(BLOCK_OF_ASSET)
+ASSETS = JOB_ASSETS
 _PROCESS_TAG = "ft/process"
 """Run tag: the process that executes the run."""
 
@@ -66,21 +64,24 @@ class RunRequest:
     settings: Mapping[str, Any]
     """``block.parameter`` and its value for this run alone."""
     force: bool
+    recipes: Sequence[str] = ()
+    """Names of recipes, ``default`` for the training block itself; all of them when empty."""
 
+    def variants(self) -> list[PipelineSpec]:
+        """The specifications that are asked for, that of the training block first.
 
-@dataclass(frozen=True)
-class RunOutcome:
-    """How a run ended."""
-
-    run_id: str
-    success: bool
-    failures: tuple[str, ...]
-    """What the failed steps said."""
-    materialized: Mapping[str, Mapping[str, Any]]
-    """Per asset that was made: its metadata, as plain values."""
-    checks: Mapping[str, bool]
-    warnings: tuple[str, ...]
-    """What failed checks say that stop nothing."""
+        Raises:
+            UserError: there is no such recipe.
+        """
+        spec = self.pipeline.spec
+        known = {DEFAULT: spec, **spec.recipe_specs()}
+        for name in self.recipes:
+            if name not in known:
+                raise UserError(
+                    f"--recipe {name}: the pipeline {spec.name} has no such recipe: there are "
+                    f"{', '.join(known)}"
+                )
+        return [one for name, one in known.items() if not self.recipes or name in self.recipes]
 
 
 def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
@@ -89,12 +90,10 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
     Raises:
         UserError: the request names an asset, a drop or a parameter that there is not.
     """
+    refuse(request)  # before there is a run, or a partition
     spec = request.pipeline.spec
     config = run_config(request)
-    effective = effective_spec(spec, config)  # refuse before there is a run
-    if request.partition is not None:
-        substitute(effective.dataset.uri, request.partition)  # and before there is a partition
-    selection = _asset_keys(request)
+    selection = asset_keys(request)
     job = (
         ReconstructableRepository.for_module("ft_assets.definitions", "defs")
         .get_reconstructable_job(spec.name)
@@ -118,40 +117,26 @@ def run(instance: dg.DagsterInstance, request: RunRequest) -> RunOutcome:
         remote_job_origin=_repository_origin().get_job_origin(spec.name),
         job_code_origin=job.get_python_origin(),
     )
-    failures: list[str] = []
-    warnings: list[str] = []
-    materialized: dict[str, Mapping[str, Any]] = {}
-    checks: dict[str, bool] = {}
-    success = False
-    for event in execute_run_iterator(job, dagster_run, instance):
-        if event.is_step_failure:
-            if not _is_failed_check(event):  # which has spoken for itself
-                failures.append(_failure_text(event))
-        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
-            done = event.step_materialization_data.materialization
-            assert done.asset_key is not None
-            materialized[done.asset_key.path[-1]] = {
-                name: value.value for name, value in done.metadata.items()
-            }
-        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            evaluation = event.asset_check_evaluation_data
-            checks[evaluation.check_name] = evaluation.passed
-            if not evaluation.passed:
-                stops = evaluation.severity == dg.AssetCheckSeverity.ERROR
-                said = f"check {evaluation.check_name}: {evaluation.description}"
-                (failures if stops else warnings).append(said)
-        elif event.event_type == dg.DagsterEventType.RUN_SUCCESS:
-            success = True
-    if new_drop and request.partition is not None and "raw_dataset" not in materialized:
+    with warm_workers():
+        outcome = outcome_of(dagster_run.run_id, execute_run_iterator(job, dagster_run, instance))
+    if new_drop and request.partition is not None and "raw_dataset" not in outcome.materialized:
         instance.delete_dynamic_partition(drops, request.partition)  # it has no data
-    return RunOutcome(
-        run_id=dagster_run.run_id,
-        success=success,
-        failures=tuple(failures),
-        materialized=materialized,
-        checks=checks,
-        warnings=tuple(warnings),
-    )
+    return outcome
+
+
+def refuse(request: RunRequest) -> None:
+    """Refuse what cannot become a run.
+
+    Raises:
+        UserError: the request names an asset, a drop or a parameter that there is not.
+    """
+    config = run_config(request)
+    effective = effective_spec(request.pipeline.spec, config)
+    for variant in request.variants():
+        effective_spec(variant, config)
+    if request.partition is not None:
+        substitute(effective.dataset.uri, request.partition)
+    asset_keys(request)
 
 
 def _end_runs_of_dead_commands(instance: dg.DagsterInstance) -> None:
@@ -186,7 +171,7 @@ def run_config(request: RunRequest) -> dict[str, Any]:
     Raises:
         UserError: a setting names no parameter of the pipeline file.
     """
-    name = request.pipeline.spec.name
+    variants = request.variants()
     ops: dict[str, dict[str, dict[str, Any]]] = {}
     for setting, value in request.settings.items():
         block, _, parameter = setting.partition(".")
@@ -202,18 +187,25 @@ def run_config(request: RunRequest) -> dict[str, Any]:
                 f"--set {setting}: is a parameter of {asset}, which --select leaves out: select it "
                 "too, or change the pipeline file"
             )
-        op = ops.setdefault(op_name(name, asset), {"config": {}})
-        place.put(op["config"], parameter, value)
+        for variant in variants:
+            op = ops.setdefault(variant.op(asset), {"config": {}})
+            place.put(op["config"], parameter, value)
     if request.force:
         for asset in FORCEABLE:
             if not request.select or asset in request.select:
-                ops.setdefault(op_name(name, asset), {"config": {}})["config"]["force"] = True
+                for variant in variants:
+                    ops.setdefault(variant.op(asset), {"config": {}})["config"]["force"] = True
     # The command shows progress itself; everything else is in the event log.
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return {"ops": ops, **quiet} if ops else quiet
 
 
-def _asset_keys(request: RunRequest) -> frozenset[dg.AssetKey]:
+def asset_keys(request: RunRequest) -> frozenset[dg.AssetKey]:
+    """The assets that are asked for.
+
+    Raises:
+        UserError: there is no such asset, or no such recipe.
+    """
     unknown = [name for name in request.select if name not in ASSETS]
     if unknown:
         raise UserError(
@@ -221,33 +213,15 @@ def _asset_keys(request: RunRequest) -> frozenset[dg.AssetKey]:
             f"{', '.join(ASSETS)}"
         )
     chosen = request.select or ASSETS
-    return frozenset(dg.AssetKey([request.pipeline.spec.name, name]) for name in chosen)
+    return frozenset(
+        dg.AssetKey(variant.key(name)) for variant in request.variants() for name in chosen
+    )
 
 
 def _repository_origin() -> RemoteRepositoryOrigin:
     """The code location as the UI loads it."""
     (location,) = location_origins_from_yaml_paths([str(shipped("workspace.yaml"))])
     return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME)
-
-
-def _is_failed_check(event: dg.DagsterEvent) -> bool:
-    error = event.step_failure_data.error
-    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
-
-
-def _failure_text(event: dg.DagsterEvent) -> str:
-    """What a failed step has to say to a person."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return data.user_failure_data.description
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    if error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__:
-        return (
-            f"interrupted at {event.step_key}: run it again, and what is finished is not done twice"
-        )
-    return error.message.strip() if error is not None else f"step {event.step_key} failed"
 
 
 def open_instance() -> dg.DagsterInstance:

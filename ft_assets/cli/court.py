@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ft_assets.cli.output import command, fail, json_option
-from ft_assets.config import PipelineSpec, find_pipelines
+from ft_assets.config import PipelineSpec, find_recipes
 from ft_assets.court import Comparison, Settings, Side, Verdict, judge_sides
 from ft_assets.court.judge import BASE, CANDIDATE, CHAMPION
 from ft_assets.evaluation.summary import EvaluationSummary
@@ -136,7 +136,8 @@ def _report(name: str) -> _Report:
             f"{name!r} names no evaluation: give PIPELINE[@PARTITION], MODEL:VERSION or the "
             f"folder of a published report (pipelines: {', '.join(sorted(_pipelines()))})"
         )
-    return _read(name, _store().open([pipeline, _REPORT], partition if at else None).path)
+    key = _pipelines()[pipeline].key(_REPORT)
+    return _read(name, _store().open(key, partition if at else None).path)
 
 
 def _of_version(model: str, version: str) -> Path:
@@ -151,7 +152,9 @@ def _of_version(model: str, version: str) -> Path:
             "PIPELINE@PARTITION or by its folder"
         )
     partition = str(properties.get("partition", "")) or None
-    return _store().open_version([str(pipeline), _REPORT], partition, str(digest)).path
+    recipe = properties.get("recipe")
+    key = [str(pipeline), *([str(recipe)] if recipe else []), _REPORT]
+    return _store().open_version(key, partition, str(digest)).path
 
 
 def _read(where: str, folder: Path) -> _Report:
@@ -181,7 +184,7 @@ def _store() -> ArtifactStore:
 
 
 def _pipelines() -> dict[str, PipelineSpec]:
-    return {pipeline.spec.name: pipeline.spec for pipeline in find_pipelines()}
+    return {label: pipeline.spec for label, pipeline in find_recipes().items()}
 
 
 def _draw(console: Console, verdict: Verdict, same: bool | None) -> None:

@@ -34,7 +34,7 @@ def preview(pipeline: Pipeline, partition: str | None, row: int, *, as_json: boo
     row_id, tokens = _tokens(pipeline, artifact, row)
     trained = sum(is_trained for _, _, is_trained in tokens)
     result = {
-        "pipeline": pipeline.spec.name,
+        "pipeline": pipeline.label,
         "partition": partition,
         "row": row,
         "id": row_id,
@@ -61,7 +61,7 @@ def preview(pipeline: Pipeline, partition: str | None, row: int, *, as_json: boo
 def _split(pipeline: Pipeline, partition: str | None) -> Artifact:
     store: ArtifactStore = default_resources()["store"]
     name = pipeline.spec.name
-    artifact = store.find([name, "split_dataset"], partition)
+    artifact = store.find(pipeline.spec.key("split_dataset"), partition)
     if artifact is None:
         drop = f" --partition {partition}" if partition else ""
         raise UserError(

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from ft_assets.cli.output import command, json_option, show, stdout_is_for_results
-from ft_assets.config import Pipeline, find_pipelines
+from ft_assets.config import Pipeline, find_recipes
 from ft_assets.export.gguf import TYPES
 from resources.errors import UserError
 
@@ -123,7 +123,7 @@ def _subject(words: str, store: ArtifactStore) -> Subject:
         words,
         store=store,
         registries=resources["registry"],
-        pipelines=find_pipelines(),
+        pipelines=list(find_recipes().values()),
         newest_drop=newest,
     )
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import yaml
 
+from ft_assets.cli.asked import (
+    drop_of,
+    instance_here,
+    names,
+    parse_settings,
+    pipeline_named,
+    what_is_made,
+)
 from ft_assets.cli.output import Commands, command, fail, json_option, show, stdout_is_for_results
 from ft_assets.config import Pipeline, find_pipelines
-from ft_assets.config.launchpad import BLOCK_OF_ASSET, GROUP_OF_ASSET
-from resources.errors import UserError
-from resources.home import CHECKOUT, shipped
+from ft_assets.config.advice import advice
+from ft_assets.warm_workers import start_warm_workers
+from resources.home import shipped
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
+    from rich.console import Console
 
 DEMO = "demo"
 DEMO_DROP = "drop-1"
@@ -27,10 +34,14 @@ DEMO_DROP = "drop-1"
 @click.group(
     cls=Commands,
     later={
+        "backfill": "ft_assets.cli.backfill:backfill",
         "court": "ft_assets.cli.court:court",
+        "diff": "ft_assets.cli.diff:diff",
         "export": "ft_assets.cli.export:export",
+        "leaderboard": "ft_assets.cli.leaderboard:leaderboard",
         "list": "ft_assets.cli.listing:list_pipelines",
         "registry": "ft_assets.cli.registry_group:registry",
+        "status": "ft_assets.cli.status:status",
         "verify": "ft_assets.cli.verify:verify",
     },
 )
@@ -49,21 +60,23 @@ def check(*, as_json: bool) -> None:
 
     build_defs().resolve_all_job_defs()  # what only the whole can get wrong
     names = [pipeline.spec.name for pipeline in pipelines]
-    show(
-        {"valid": names},
-        lambda console: console.print(f"{len(names)} pipelines are valid: {', '.join(names)}"),
-        as_json=as_json,
-    )
+    advised = {one.spec.name: said for one in pipelines if (said := advice(one.spec))}
+
+    def text(console: Console) -> None:
+        console.print(f"{len(names)} pipelines are valid: {', '.join(names)}")
+        for name, sentences in advised.items():
+            for sentence in sentences:
+                console.print(f"{name}: {sentence}.", soft_wrap=True)
+
+    show({"valid": names, "advice": advised}, text, as_json=as_json)
 
 
 @main.command()
 @click.argument("pipeline")
-@click.option("--partition", help="The data drop; the newest one when not given.")
-@click.option("--select", default="", help="Assets to make, by name, with commas between.")
 @click.option(
-    "--set", "settings", multiple=True, help="A parameter for this run: training.num_epochs=2."
+    "--partition", help="The data drop, or several: a,b,c; the newest one when not given."
 )
-@click.option("--force", is_flag=True, help="Train and evaluate again although nothing changed.")
+@what_is_made
 @json_option
 @command
 def run(
@@ -72,15 +85,17 @@ def run(
     partition: str | None,
     select: str,
     settings: tuple[str, ...],
+    recipes: tuple[str, ...],
     force: bool,
     as_json: bool,
 ) -> None:
     """Run a pipeline: make its assets, through Dagster."""
     _run(
-        _pipeline(pipeline),
+        pipeline_named(pipeline),
         partition=partition,
         select=select,
         settings=settings,
+        recipes=recipes,
         force=force,
         as_json=as_json,
     )
@@ -92,7 +107,14 @@ def run(
 @command
 def demo(*, force: bool, as_json: bool) -> None:
     """Fine-tune a small model on this machine, from the data to the registry."""
-    _run(_pipeline(DEMO), partition=DEMO_DROP, select="", settings=(), force=force, as_json=as_json)
+    _run(
+        pipeline_named(DEMO),
+        partition=DEMO_DROP,
+        select="",
+        settings=(),
+        force=force,
+        as_json=as_json,
+    )
 
 
 def _run(
@@ -103,94 +125,34 @@ def _run(
     settings: tuple[str, ...],
     force: bool,
     as_json: bool,
+    recipes: tuple[str, ...] = (),
 ) -> None:
     from ft_assets.cli.bars import bars
     from ft_assets.cli.report import report_of, report_text
     from ft_assets.running import RunRequest
     from ft_assets.running import run as run_pipeline
 
-    with stdout_is_for_results(), _instance() as instance:
-        request = RunRequest(
-            pipeline=pipeline,
-            partition=_drop(pipeline, partition, instance),
-            select=[name.strip() for name in select.split(",") if name.strip()],
-            settings=_parse_settings(settings),
-            force=force,
-        )
+    request = RunRequest(
+        pipeline=pipeline,
+        partition=partition,
+        select=names(select),
+        settings=parse_settings(settings),
+        force=force,
+        recipes=recipes,
+    )
+    if "," in (partition or ""):
+        from ft_assets.cli.backfill import run_drops
+
+        run_drops(request, names(partition), as_json=as_json)
+        return
+    with stdout_is_for_results(), instance_here() as instance:
+        request = replace(request, partition=drop_of(pipeline, partition, instance))
         with bars():
             outcome = run_pipeline(instance, request)
         result = report_of(request, outcome)
     if not outcome.success:
         fail("\n".join(outcome.failures) or "the run failed", as_json=as_json, **result)
     show(result, lambda console: report_text(console, result), as_json=as_json)
-
-
-def _instance() -> DagsterInstance:
-    from ft_assets.running import open_instance
-
-    return open_instance()
-
-
-def _drop(pipeline: Pipeline, partition: str | None, instance: DagsterInstance) -> str | None:
-    """The data drop that is meant: the newest one where none is named."""
-    from ft_assets.automation.partitions import newest_drop
-    from ft_assets.definitions import default_resources
-
-    if pipeline.spec.partitioned and partition is None:
-        return newest_drop(pipeline, default_resources()["sources"], instance)
-    if partition is not None and not pipeline.spec.partitioned:
-        raise UserError(
-            f"--partition {partition}: the pipeline {pipeline.spec.name} has no drops (its "
-            "dataset.uri holds no {partition}): leave the option out"
-        )
-    return partition
-
-
-def _pipeline(name: str) -> Pipeline:
-    pipelines = {pipeline.spec.name: pipeline for pipeline in find_pipelines()}
-    if name not in pipelines:
-        raise UserError(f"there is no pipeline {name!r}: there are {', '.join(sorted(pipelines))}")
-    return pipelines[name]
-
-
-def _parse_settings(settings: tuple[str, ...]) -> Mapping[str, Any]:
-    parsed: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting}: write BLOCK.PARAMETER=VALUE")
-        try:
-            parsed[name.strip()] = _value(name.strip(), value)
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"--set {setting}: the value is no valid YAML: put it between quotes"
-            ) from error
-    return parsed
-
-
-def _value(setting: str, text: str) -> Any:
-    """A value as YAML reads it; 1e-4 as the number that YAML takes for text, 1.0 as the text that
-    a version is."""
-    value = yaml.safe_load(text)
-    if _takes_text(setting) and not isinstance(value, str | None):
-        return text
-    if isinstance(value, str) and not _takes_text(setting):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-def _takes_text(setting: str) -> bool:
-    """Whether the parameter ``BLOCK.PARAMETER`` is a text."""
-    block, _, parameter = setting.partition(".")
-    annotations: list[Any] = [
-        part.model_fields[parameter].annotation
-        for owner, part in (*BLOCK_OF_ASSET.values(), *GROUP_OF_ASSET.values())
-        if owner == block and parameter in part.model_fields
-    ]
-    return any(annotation in (str, str | None) for annotation in annotations)
 
 
 @main.command("plan")
@@ -207,10 +169,10 @@ def plan_run(
     """Show what a run needs: memory, time, cost and pod. Starts nothing, needs no GPU."""
     from ft_assets.cli.plan import plan
 
-    chosen = _pipeline(pipeline)
-    with stdout_is_for_results(), _instance() as instance:
-        partition = _drop(chosen, partition, instance)
-    plan(chosen, partition, _parse_settings(settings), as_json=as_json)
+    chosen = pipeline_named(pipeline, recipes=True)
+    with stdout_is_for_results(), instance_here() as instance:
+        partition = drop_of(chosen, partition, instance)
+    plan(chosen, partition, parse_settings(settings), as_json=as_json)
 
 
 @main.group()
@@ -228,9 +190,9 @@ def data_preview(*, pipeline: str, partition: str | None, row: int, as_json: boo
     """Show a training row as tokens, those that are trained on in green."""
     from ft_assets.cli.data import preview
 
-    chosen = _pipeline(pipeline)
-    with stdout_is_for_results(), _instance() as instance:
-        partition = _drop(chosen, partition, instance)
+    chosen = pipeline_named(pipeline, recipes=True)
+    with stdout_is_for_results(), instance_here() as instance:
+        partition = drop_of(chosen, partition, instance)
     preview(chosen, partition, row, as_json=as_json)
 
 
@@ -252,11 +214,8 @@ def profile(*, path: Path, as_json: bool) -> None:
 @command
 def ui(*, port: int, host: str, as_json: bool) -> None:
     """Open Dagster's UI and daemon on this instance, until interrupted."""
-    if (CHECKOUT / "pyproject.toml").exists():
-        arguments = ["dg", "dev"]
-        os.chdir(CHECKOUT)
-    else:  # installed from a wheel: there is no project for dg to find
-        arguments = ["dagster", "dev", "--workspace", str(shipped("workspace.yaml"))]
+    # Not `dg dev`, which asks the webserver for its options before it starts it.
+    arguments = ["dagster", "dev", "--workspace", str(shipped("workspace.yaml"))]
     arguments += ["--port", str(port), "--host", host]
     result = {"url": f"http://{host}:{port}", "dagster_home": os.environ["DAGSTER_HOME"]}
     show(
@@ -266,5 +225,6 @@ def ui(*, port: int, host: str, as_json: bool) -> None:
     )
     sys.stdout.flush()
     os.dup2(2, 1)
+    start_warm_workers()
     program = os.path.join(os.path.dirname(sys.executable), arguments[0])  # noqa: PTH118, PTH120
     os.execv(program, arguments)  # noqa: S606

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from ft_assets.assets.champion_start import champion_starts, shaped_as, unlike_the_base
 from ft_assets.assets.token_report import tokens_for
 from ft_assets.cli.output import show
 from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingConfig
@@ -72,18 +73,22 @@ def plan(
         hf_token_env=training.hf_token_env,
         special_tokens=training.special_tokens,
     )
-    data = _data(store, spec, partition, base)
+    starts = champion_starts(store, resources["registry"], spec, partition)
+    start = starts.start if starts is not None else None
+    model = shaped_as(store, base, starts, spec)
+    data = _data(store, spec, partition, model)
     has_bf16 = this_cpu_has_bf16()
     world = World.of(training, spec.kubernetes, cpu_has_bf16=has_bf16)
     planned = estimate(
-        read_architecture(base, home.models),
+        read_architecture(model, home.models),
         training,
         spec.kubernetes,
         data.report,
         cpu_has_bf16=has_bf16,
         measured_tokens_per_second=_measured(store, spec, partition, base, world),
     )
-    warnings = [*planned.warnings, *_refusals(spec, world)]
+    unlike = unlike_the_base(start, base)
+    warnings = [*planned.warnings, *([unlike] if unlike else []), *_refusals(spec, world)]
     if spec.kubernetes.workers == 1:
         pod = step_pod(spec, "finetuned_model")
     else:  # that of each worker
@@ -92,6 +97,7 @@ def plan(
         "pipeline": spec.name,
         "partition": partition,
         **_figures(planned),
+        "starts_from": str(start) if start is not None else base.name,
         "quantization": _quantization(training),
         "data": data.note,
         "warnings": warnings,
@@ -119,7 +125,7 @@ def _data(
     """The token report of this drop, if it is one of this base model's tokens."""
     drop = f" --partition {partition}" if partition else ""
     make = f"ft run {spec.name}{drop} --select raw_dataset,split_dataset,token_report"
-    if store.find([spec.name, "token_report"], partition) is None:
+    if store.find(spec.key("token_report"), partition) is None:
         return _Data(
             None,
             "not materialized: nothing is said of rows, steps, time and cost, and the memory is "
@@ -143,7 +149,7 @@ def _measured(
     world: World,
 ) -> float | None:
     """Tokens per second of the last run, if model, algorithm, backend and GPUs were the same."""
-    artifact = store.find([spec.name, "finetuned_model"], partition)
+    artifact = store.find(spec.key("finetuned_model"), partition)
     if artifact is None:
         return None
     manifest: Any = artifact.manifest.metadata
@@ -239,6 +245,8 @@ def _draw(console: Console, result: Mapping[str, Any], planned: TrainingEstimate
 def _what(result: Mapping[str, Any]) -> Table:
     table = Table("run", "", title=f"{result['pipeline']}: plan")
     table.add_row("base model", str(result["base_model"]))
+    if result["starts_from"] != result["base_model"]:
+        table.add_row("starts from", str(result["starts_from"]))
     table.add_row("parameters", f"{result['parameters']:,}")
     table.add_row(
         "trainable parameters", f"{result['trainable_parameters']:,} ({result['trainable']})"

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ft_assets.cli.output import command, json_option, show
-from ft_assets.config import find_pipelines
+from ft_assets.config import find_recipes
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def registries() -> dict[str, Registry]:
     from resources.registry import RegistrySettings, open_registry
 
     hub = default_resources()["registry"]
-    settings = [pipeline.spec.registry.settings() for pipeline in find_pipelines()]
+    settings = [pipeline.spec.registry.settings() for pipeline in find_recipes().values()]
     return {each.where: open_registry(hub, each) for each in settings or [RegistrySettings()]}
 
 
@@ -44,7 +44,7 @@ def registry_of(model: str) -> Registry:
     known = registries()
     named = {
         pipeline.spec.registry.settings().where
-        for pipeline in find_pipelines()
+        for pipeline in find_recipes().values()
         if pipeline.spec.registry.name == model
     }
     found = named or set(known)
@@ -212,8 +212,8 @@ def _record(
 
     former = before.version if before is not None else None
     keys = [
-        dg.AssetKey([pipeline.spec.name, "registered_version"])
-        for pipeline in find_pipelines()
+        dg.AssetKey(pipeline.spec.key("registered_version"))
+        for pipeline in find_recipes().values()
         if pipeline.spec.registry.name == after.model
     ]
     if former == after.version or not keys:

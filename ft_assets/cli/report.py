@@ -6,11 +6,14 @@ in which everything was up to date says the same.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from ft_assets.config import PipelineSpec
+from ft_assets.config.launchpad import JOB_ASSETS
 from ft_assets.definitions import default_resources
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.running import RunOutcome, RunRequest
@@ -20,21 +23,9 @@ from resources.store import Artifact, ArtifactStore
 
 def report_of(request: RunRequest, outcome: RunOutcome) -> dict[str, Any]:
     """The result of a run; parts whose artifacts do not exist are left out."""
-    name = request.pipeline.spec.name
-    store: ArtifactStore = default_resources()["store"]
-    artifacts = {
-        asset: store.find([name, asset], request.partition)
-        for asset in (
-            "raw_dataset",
-            "split_dataset",
-            "token_report",
-            "finetuned_model",
-            "eval_report",
-        )
-        if asset in outcome.materialized
-    }
+    spec = request.pipeline.spec
     result: dict[str, Any] = {
-        "pipeline": name,
+        "pipeline": spec.name,
         "partition": request.partition,
         "run_id": outcome.run_id,
         "success": outcome.success,
@@ -44,21 +35,34 @@ def report_of(request: RunRequest, outcome: RunOutcome) -> dict[str, Any]:
         "warnings": list(outcome.warnings),
         "work_seconds": {a: m.get("work_seconds") for a, m in outcome.materialized.items()},
     }
-    parts = {
-        "raw_dataset": _data,
-        "split_dataset": _split,
-        "token_report": _tokens,
-        "finetuned_model": _model,
-        "eval_report": _evaluation,
+    result.update(_assets(spec, request.partition, outcome))
+    recipes = {
+        recipe: _assets(own, request.partition, outcome)
+        for recipe, own in spec.recipe_specs().items()
     }
-    for asset, artifact in artifacts.items():
+    if any(recipes.values()):
+        result["recipes"] = {recipe: said for recipe, said in recipes.items() if said}
+    return result
+
+
+def _assets(spec: PipelineSpec, partition: str | None, outcome: RunOutcome) -> dict[str, Any]:
+    """What the assets of a specification say; of a recipe's, its own alone."""
+    store: ArtifactStore = default_resources()["store"]
+    result: dict[str, Any] = {}
+    own = {asset: spec.key(asset) for asset in JOB_ASSETS}
+    if spec.recipe is not None:
+        own = {asset: key for asset, key in own.items() if spec.recipe in key[1:-1]}
+    for asset, key in own.items():
+        made = outcome.materialized.get("/".join(key[1:]))
+        if made is None:
+            continue
+        artifact = store.find(key, partition) if asset in _PARTS else None
         if artifact is not None:
-            result.update(parts[asset](artifact))
-    registered = outcome.materialized.get("registered_version")
-    if registered is not None:
-        result["model_name"] = registered["registered_model"]
-        result["version"] = registered["version"]
-        result["stage"] = registered["stage"]
+            result.update(_PARTS[asset](artifact))
+        if asset == "registered_version":
+            result["model_name"] = made["registered_model"]
+            result["version"] = made["version"]
+            result["stage"] = made["stage"]
     return result
 
 
@@ -133,6 +137,27 @@ def _evaluation(artifact: Artifact) -> dict[str, Any]:
     return result
 
 
+_PARTS: dict[str, Callable[[Artifact], dict[str, Any]]] = {
+    "raw_dataset": _data,
+    "split_dataset": _split,
+    "token_report": _tokens,
+    "finetuned_model": _model,
+    "eval_report": _evaluation,
+}
+
+
+def _of_recipe(said: dict[str, Any]) -> str:
+    """A recipe in one cell: its loss, its version, its verdict."""
+    parts: list[str] = []
+    if said.get("tuned_loss") is not None:
+        parts.append(f"held-out loss {said['tuned_loss']:.3f}")
+    if "version" in said:
+        parts.append(f"{said['model_name']} {said['version']} ({said['stage']})")
+    if "verdict" in said:
+        parts.append(str(said["verdict"]))
+    return "; ".join(parts) or "made"
+
+
 def report_text(console: Console, result: dict[str, Any]) -> None:
     """The result as a table, and what to do next."""
     title = result["pipeline"] + (f", drop {result['partition']}" if result["partition"] else "")
@@ -174,6 +199,8 @@ def report_text(console: Console, result: dict[str, Any]) -> None:
         table.add_row(
             "up to date", f"{', '.join(result['up_to_date'])} (--force does the work again)"
         )
+    for recipe, said in result.get("recipes", {}).items():
+        table.add_row(f"recipe {recipe}", _of_recipe(said))
     for warning in result["warnings"]:
         table.add_row("warning", warning)
     table.add_row("run", result["run_id"])

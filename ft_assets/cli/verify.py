@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ft_assets.cli.output import command, json_option, show
-from ft_assets.config import find_pipelines
+from ft_assets.config import find_recipes
 from ft_assets.provenance.artifact_links import Place
 from ft_assets.provenance.keys import verify_key
 from ft_assets.provenance.links import Link, Verified
@@ -46,15 +46,17 @@ def verify(*, subject: str, key: str | None, as_json: bool) -> None:
     store: ArtifactStore = resources["store"]
     place: Place | None = None
     if subject.startswith(("/", "./", "../", "~")):
-        store, place = _of_folder(Path(subject).expanduser().absolute())
+        folder = Path(subject).expanduser().absolute()
+        found = store.backend.place_of(str(folder))
+        store, place = (store, Place(*found)) if found else _of_folder(folder)
     elif "/" in subject:
         place = _of_asset(store, subject)
     around = Surroundings(
         store=store.backend,
         sources=resources["sources"],
         pipelines={
-            pipeline.spec.name: KnownPipeline(pipeline.folder, pipeline.spec.digest)
-            for pipeline in find_pipelines()
+            label: KnownPipeline(pipeline.folder, pipeline.spec.digest)
+            for label, pipeline in find_recipes().items()
         },
         key=public,
     )

@@ -42,8 +42,14 @@ def test_a_pipeline_of_ones_own_takes_the_place_of_a_built_in_one(tiny, ft):
 def test_check_names_the_valid_pipelines(tiny, ft):
     call = ft(tiny, "check", "--json")
     assert call.exit_code == 0
-    assert call.json == {"valid": ["demo", "lora", "osft", "sft", NAME]}
+    assert call.json == {"valid": ["demo", "lora", "osft", "sft", NAME], "advice": {}}
     assert ft(tiny, "check").stdout == "5 pipelines are valid: demo, lora, osft, sft, tiny\n"
+
+
+def test_check_says_what_is_valid_and_hardly_meant(tiny, ft):
+    tiny.write({"automation": {"enabled": True}})
+    assert list(ft(tiny, "check", "--json").json["advice"]) == [NAME]
+    assert "tiny: automation.enabled trains on every new drop" in ft(tiny, "check").stdout
 
 
 def test_check_refuses_an_invalid_pipeline_and_points_at_the_line(tiny, ft):
