@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ft_assets.assets.earlier import has, made_before
 from ft_assets.assets.evaluating import (
     RESULTS_FILE,
     SAMPLES_FOLDER,
@@ -21,7 +22,6 @@ from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.token_report import locate_base_model
 from ft_assets.config import Pipeline
-from ft_assets.config.launchpad import run_config_class
 from ft_assets.evaluation.plan import ModelUnderTest
 from ft_assets.evaluation.report_html import report_html
 from ft_assets.evaluation.report_rows import BASE
@@ -52,8 +52,6 @@ def baseline_report(
             "model, held-out rows and evaluation. eval_report finds these answers in the cache."
         ),
         partitions=partitions,
-        # Its parameters are shown at eval_report; this is what remains: force.
-        config_schema=run_config_class(pipeline.spec, NAME).to_config_schema(),
     )
     def asset(
         context: dg.AssetExecutionContext,
@@ -65,10 +63,8 @@ def baseline_report(
             split = this.open(store, "split_dataset")
             base = locate_base_model(this, home)
             fingerprint = measured(this, split, {BASE: base.digest}, CODE_VERSION)
-            existing = store.find(this.key, this.partition)
-            current = existing and existing.manifest.metadata["fingerprint"] == fingerprint
-            if existing is not None and current and not this.force:
-                context.log.info(f"Up to date: fingerprint {fingerprint[:SHORT]}")
+            existing = None if this.force else made_before(this, store, has(fingerprint))
+            if existing is not None:
                 return _result(this, existing, split, up_to_date=True)
             output = home.runs / f"{this.run_folder_prefix}-{fingerprint[:16]}"
             output.mkdir(parents=True, exist_ok=True)

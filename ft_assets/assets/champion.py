@@ -10,11 +10,12 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from ft_assets.assets.trained_rows import split_of
 from ft_assets.data.digest_set import DigestSet
 from ft_assets.data.row_blocks import row_blocks
 from ft_assets.data.split import TRAIN_FILE
@@ -22,6 +23,8 @@ from resources.errors import UserError
 from resources.registry.rules import no_champion
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from resources.registry import RegisteredVersion, Registry
     from resources.store import Artifact, ArtifactStore
 
@@ -129,38 +132,38 @@ def open_champion(store: ArtifactStore, champion: Champion) -> OpenChampion:
     Raises:
         UserError: one of them is not there any more, or not what was registered.
     """
-    place = _PLACE.search(champion.uri)
+    place = store.backend.place_of(champion.uri) or _place_elsewhere(champion.uri)
     if place is None:
         raise _lost(champion, f"its address {champion.uri!r} names no artifact of a pipeline")
-    partition = None if place["partition"] == _NO_PARTITION else place["partition"]
     try:
-        model = store.open_version([place["pipeline"], place["asset"]], partition, place["digest"])
+        model = store.open_version(*place)
     except UserError as error:
         raise _lost(champion, str(error)) from error
     if model.data_version != champion.digest:
         raise _lost(champion, f"the artifact at {champion.uri} has another digest")
     try:
-        split = _split_of(store, model)
+        split = split_of(store, model)
     except UserError as error:
         raise _lost(champion, f"the rows that it was trained on are not known: {error}") from error
     return OpenChampion(champion, model, split)
 
 
-def write_left_out(champion: OpenChampion, held_out: Path, target: Path) -> int:
-    """Write the ids of the held-out rows that the champion was trained on; how many there are.
+def write_left_out(splits: Iterable[Artifact], held_out: Path, target: Path) -> int:
+    """Write the ids of the held-out rows that were trained on before; how many there are.
 
-    Both files are read once, block by block.
+    All files are read once, block by block.
 
     Args:
-        champion: whose training rows are looked through.
+        splits: whose training rows are looked through.
         held_out: the candidate's held-out rows.
         target: one id per line.
     """
     found = 0
     with tempfile.TemporaryDirectory(dir=target.parent) as work, target.open("wb") as file:
         trained = DigestSet(Path(work))
-        for block in row_blocks(champion.split.file(TRAIN_FILE)):
-            trained.add(block.digests)
+        for split in splits:
+            for block in row_blocks(split.file(TRAIN_FILE)):
+                trained.add(block.digests)
         for block in row_blocks(held_out):
             for place in np.flatnonzero(trained.contains(block.digests)):
                 file.write(block.ids[place] + b"\n")
@@ -173,15 +176,13 @@ def _versions(registry: Registry, name: str) -> list[RegisteredVersion]:
     return registry.list_versions(name) if name in known else []
 
 
-def _split_of(store: ArtifactStore, model: Artifact) -> Artifact:
-    provenance: Any = model.manifest.metadata["provenance"]
-    inputs: list[dict[str, Any]] = provenance["inputs"]
-    for made_from in inputs:
-        pipeline, _, asset = made_from["asset"].rpartition("/")
-        if asset == "split_dataset":
-            partition = made_from.get("partition", model.partition)
-            return store.open_version([pipeline, asset], partition, made_from["digest"])
-    raise UserError("its manifest names no split_dataset")
+def _place_elsewhere(uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
+    """Key, partition and digest of an artifact that was registered from a store elsewhere."""
+    place = _PLACE.search(uri)
+    if place is None:
+        return None
+    partition = None if place["partition"] == _NO_PARTITION else place["partition"]
+    return (place["pipeline"], place["asset"]), partition, place["digest"]
 
 
 def _lost(champion: Champion, why: str) -> UserError:

@@ -16,6 +16,7 @@ from ft_assets.assets.champion import (
     opponent,
     write_left_out,
 )
+from ft_assets.assets.earlier import known_versions, made_before
 from ft_assets.assets.evaluating import (
     RESULTS_FILE,
     SAMPLES_FOLDER,
@@ -34,6 +35,7 @@ from ft_assets.assets.evaluation_page import (
 )
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.step import Materialized, Step, step
+from ft_assets.assets.trained_rows import trained_before
 from ft_assets.checks.court_checks import check_results, check_specs
 from ft_assets.config import Pipeline
 from ft_assets.court import Verdict, judge
@@ -60,7 +62,7 @@ def eval_report(
     pipeline: Pipeline, partitions: dg.PartitionsDefinition[str] | None
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, eval_report]``, with the checks that guard registration."""
-    key = [pipeline.spec.name, NAME]
+    key = pipeline.spec.key(NAME)
 
     @pipeline_asset(
         pipeline,
@@ -86,19 +88,19 @@ def eval_report(
         with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             split = this.open(store, "split_dataset")
             model = this.open(store, "finetuned_model")
-            existing = store.find(this.key, this.partition)
             known = open_registry(registry, this.spec.registry.settings())
-            job = _job(this, split, model, existing, known)
-            if existing is not None and job.is_done(existing) and not this.force:
-                context.log.info(f"Up to date: fingerprint {job.fingerprint[:SHORT]}")
+            job = _job(this, split, model, _about(this, store, model), known)
+            existing = None if this.force else made_before(this, store, job.is_done)
+            if existing is not None:
                 return _result(this, existing, job, up_to_date=True)
             output = home.runs / f"{this.run_folder_prefix}-{job.fingerprint[:16]}"
             output.mkdir(parents=True, exist_ok=True)
             champion = open_champion(store, job.champion) if job.champion is not None else None
-            if existing is not None and job.is_measured(existing) and not this.force:
-                _take_over(existing, output)  # only the rules of promotion have changed
+            measured_before = None if this.force else _measured_before(this, store, job)
+            if measured_before is not None:
+                _take_over(measured_before, output)  # only the rules of promotion have changed
             else:
-                _evaluate(this, job, champion, output, home=home, launcher=launcher)
+                _evaluate(this, store, job, champion, output, home=home, launcher=launcher)
             artifact = _publish(this, store, job, champion, output)
             shutil.rmtree(output)
             return _result(this, artifact, job, up_to_date=False)
@@ -131,8 +133,32 @@ class _Job:
 
     def is_done(self, report: Artifact) -> bool:
         """Whether the report has these scores, judged by these rules."""
-        same = report.manifest.metadata["fingerprint"] == self.fingerprint
+        same = report.manifest.metadata.get("fingerprint") == self.fingerprint
         return same or (self.registered and self.is_measured(report))
+
+
+def _about(this: Step, store: ArtifactStore, model: Artifact) -> Artifact | None:
+    """The newest report about this very model: data that came back has one that is not current."""
+    return next(
+        (
+            report
+            for report in known_versions(this, store)
+            if report.manifest.metadata.get("model_data_version") == model.data_version
+        ),
+        None,
+    )
+
+
+def _measured_before(this: Step, store: ArtifactStore, job: _Job) -> Artifact | None:
+    """The newest report with these scores, whose files are all there."""
+    return next(
+        (
+            report
+            for report in known_versions(this, store)
+            if job.is_measured(report) and not store.backend.missing_files(report.manifest)
+        ),
+        None,
+    )
 
 
 def _job(
@@ -168,6 +194,7 @@ def _train_plan(model: Artifact) -> TrainPlan:
 
 def _evaluate(
     this: Step,
+    store: ArtifactStore,
     job: _Job,
     champion: OpenChampion | None,
     output: Path,
@@ -195,8 +222,9 @@ def _evaluate(
         held_out = held_out_file(job.split)
         if held_out is not None:
             leave_out = output / LEFT_OUT_FILE
-            count = write_left_out(champion, held_out, leave_out)
-            this.context.log.info(f"Held-out rows that it was trained on, left out: {count}")
+            before = trained_before(store, job.model, champion.model, job.split)
+            count = write_left_out(before, held_out, leave_out)
+            this.context.log.info(f"Held-out rows that were trained on before, left out: {count}")
     evaluate(this, job.split, models, output, home=home, launcher=launcher, leave_out=leave_out)
 
 
@@ -250,7 +278,7 @@ def _judge(this: Step, job: _Job, summary: EvaluationSummary, samples: Path) -> 
 
 def _title(this: Step) -> str:
     drop = f", drop {this.partition}" if this.partition else ""
-    return f"{this.spec.name}: the candidate{drop}"
+    return f"{this.title}: the candidate{drop}"
 
 
 def _result(this: Step, artifact: Artifact, job: _Job, *, up_to_date: bool) -> Materialized:

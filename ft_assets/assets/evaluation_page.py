@@ -31,6 +31,7 @@ REPORT_FILE = "report.html"
 CHART_FILE = "differences.svg"
 WORST_SHOWN = 10
 _TEXT = 160  # characters of each text in the table
+_LARGE = 1000  # from here on (perplexities) more than one decimal says nothing
 _HELD_OUT_NUMBERS = ("loss", "perplexity", "token_accuracy", "exact_match", "rouge_l", "chrf")
 
 
@@ -68,7 +69,7 @@ def narrow(rows: Sequence[Row]) -> list[Row]:
 
 def _short(name: str, cell: Cell) -> Cell:
     if isinstance(cell, float):
-        return round(cell, 4)
+        return round(cell, 4 if abs(cell) < _LARGE else 1)
     return cell.partition(":")[0] if name == "verdict" and isinstance(cell, str) else cell
 
 
@@ -117,4 +118,4 @@ def plotted(summary: EvaluationSummary) -> dict[str, float]:
                 for name, value in metrics.items()
                 if not name.partition(",")[0].endswith("_stderr")
             }
-    return {name: float(value) for name, value in values.items() if value is not None}
+    return {name: round(float(value), 6) for name, value in values.items() if value is not None}

@@ -10,32 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ft_assets.assets.champion_start import open_start, shaped_as
+from ft_assets.assets.earlier import made_before
 from ft_assets.assets.evaluating import base_folder
 from ft_assets.assets.observations import TrainingObserver
 from ft_assets.assets.pipeline_asset import pipeline_asset
+from ft_assets.assets.run_tags import tag_with_cost
 from ft_assets.assets.step import Materialized, Step, step
-from ft_assets.assets.token_report import locate_base_model, tokens_for, training_estimate
+from ft_assets.assets.token_report import tokens_for, training_estimate
 from ft_assets.assets.training_page import training_page
+from ft_assets.assets.training_work import TrainingWork
 from ft_assets.charts import lines_chart
 from ft_assets.checks import healthy_training
 from ft_assets.config import Pipeline
-from ft_assets.executor import on_kubernetes
 from ft_assets.kubernetes import GPU_POOL
-from ft_assets.lineage import SHORT
 from ft_assets.provenance.digest import files_digest
+from ft_assets.training.base_model import prepared_path
+from ft_assets.training.cost import training_cost
 from ft_assets.training.curve import Curve
-from ft_assets.training.estimate import estimate_beside_actual, remedies_for_out_of_memory
-from ft_assets.training.estimate.rows import rows_of
+from ft_assets.training.estimate import estimate_beside_actual
 from ft_assets.training.health import Planned, judge_run
 from ft_assets.training.metrics import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from ft_assets.training.model_choice import ModelChoice
 from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
-from ft_assets.training.plan import CODE_VERSION, TrainPlan, make_plan, refuse_beyond_the_run
+from ft_assets.training.plan import CODE_VERSION, TrainPlan
+from ft_assets.training.prepare_worker import PreparePlan
 from ft_assets.training.profiling import summarize
 from ft_assets.training.profiling.files import PROFILE_FOLDER
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
+from resources.registry import RegistryHub
 from resources.store import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
@@ -50,7 +55,7 @@ def finetuned_model(
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, finetuned_model]``."""
     kubernetes = pipeline.spec.kubernetes
-    key = [pipeline.spec.name, NAME]
+    key = pipeline.spec.key(NAME)
 
     @pipeline_asset(
         pipeline,
@@ -61,7 +66,8 @@ def finetuned_model(
         description=(
             "The base model, fine-tuned on the training rows: a Hugging Face folder with "
             "safetensors weights and the tokenizer, the metrics of every step and the loss "
-            "curve. Trained once per fingerprint of data, base model, parameters and code."
+            "curve. Trained once per fingerprint of data, start, parameters and code; the start is "
+            "the base model or, with start_from: champion, the registered version in force."
         ),
         partitions=partitions,
         pool=GPU_POOL if kubernetes.gpus_per_worker else None,
@@ -72,65 +78,22 @@ def finetuned_model(
         store: ArtifactStore,
         home: Home,
         launcher: ProcessLauncher,
+        registry: RegistryHub,
     ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             split = this.open(store, "split_dataset")
-            plan = _plan(this, store, split, home)
-            existing = store.find(this.key, this.partition)
-            if (
-                existing is not None
-                and existing.manifest.metadata["fingerprint"] == plan.fingerprint
-            ):
-                context.log.info(f"Up to date: fingerprint {plan.fingerprint[:SHORT]}")
-                return _result(this, existing, split, up_to_date=True)
+            work = TrainingWork.of(this, store, split, home, registry)
+            existing = None if this.force else made_before(this, store, work.is_made)
+            if existing is not None:
+                return _result(this, store, existing, split, up_to_date=True)
+            attempt = work.attempt()
+            plan = work.plan(attempt)
             run_dir = _run(this, plan, home, launcher)
-            artifact = _publish(this, store, split, plan, run_dir=run_dir, home=home)
+            artifact = _publish(this, store, work, plan, attempt=attempt, run_dir=run_dir)
             shutil.rmtree(run_dir)  # its checkpoints have done their part
-            return _result(this, artifact, split, up_to_date=False)
+            return _result(this, store, artifact, split, up_to_date=False)
 
     return asset
-
-
-def _plan(this: Step, store: ArtifactStore, split: Artifact, home: Home) -> TrainPlan:
-    """The plan, after everything that can be refused without loading a model was."""
-    report: Any = split.manifest.metadata["report"]
-    training = this.spec.training
-    base = locate_base_model(this, home)
-    tokens = tokens_for(store, this.spec, this.partition, base)
-    if tokens is not None:
-        refuse_beyond_the_run(training, rows_of(training, tokens).steps)
-    plan = make_plan(
-        training,
-        this.spec.kubernetes,
-        base_model=base,
-        models_dir=home.models,
-        train_file=split.file("train.jsonl"),
-        held_out_file=split.file("held_out.jsonl") if report["held_out_rows"] else None,
-        data_digest=report["train_digest"],
-        held_out_digest=report["held_out_digest"],
-        train_rows=report["train_rows"],
-        attempt=_attempt(this, store),
-        cluster=on_kubernetes(),
-    )
-    planned = training_estimate(this, home, tokens, plan.backend)
-    if planned is None:
-        return plan
-    return plan.model_copy(
-        update={
-            "memory_remedies": tuple(remedies_for_out_of_memory(planned)),
-            "host_memory_remedies": tuple(remedies_for_out_of_memory(planned, host=True)),
-        }
-    )
-
-
-def _attempt(this: Step, store: ArtifactStore) -> int:
-    """The number of the forced repetition; a retry of the same run keeps it."""
-    existing = store.find(this.key, this.partition)
-    if existing is None:
-        return 0
-    attempt = existing.manifest.metadata["attempt"]
-    assert isinstance(attempt, int)
-    return attempt + 1 if this.force else attempt
 
 
 def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> Path:
@@ -145,8 +108,8 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             observe(progress)
 
         nodes = _several_nodes(this, plan, run_dir)
-        if nodes is not None:  # they find the base model prepared
-            base_folder(this, plan.base_model, home, launcher, run_dir)
+        if nodes is not None:  # they find the model prepared
+            _prepare(this, plan, home, launcher, run_dir)
         this.run_worker(
             nodes or launcher,
             "ft_assets.training.node" if nodes else "ft_assets.training.worker",
@@ -156,6 +119,19 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             memory_remedies=plan.host_memory_remedies,
         )
     return run_dir
+
+
+def _prepare(
+    this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher, run_dir: Path
+) -> None:
+    """Have the model that is trained from in its place, for several nodes at once."""
+    if plan.start_model is None:
+        base_folder(this, plan.base_model, home, launcher, run_dir)
+    elif prepared_path(plan.start_model, home.models) is None:
+        prepare = PreparePlan(base_model=plan.start_model, models_dir=str(home.models))
+        this.run_worker(
+            launcher, "ft_assets.training.prepare_worker", prepare, run_dir / "prepare.json"
+        )
 
 
 def _several_nodes(this: Step, plan: TrainPlan, run_dir: Path) -> "TrainJobLauncher | None":
@@ -180,30 +156,31 @@ def _several_nodes(this: Step, plan: TrainPlan, run_dir: Path) -> "TrainJobLaunc
 def _publish(
     this: Step,
     store: ArtifactStore,
-    split: Artifact,
+    work: TrainingWork,
     plan: TrainPlan,
     *,
+    attempt: int,
     run_dir: Path,
-    home: Home,
 ) -> Artifact:
     outcome = _verified(run_dir)
     loss, held_out = _curves(run_dir / METRICS_FILE)
     findings = judge_run(read_metrics(run_dir / METRICS_FILE), Planned.of(plan.parameters))
     metadata = {
         "fingerprint": plan.fingerprint,
-        "attempt": _attempt(this, store),
+        "attempt": attempt,
         "plan": plan.model_dump(mode="json"),
         "outcome": outcome.model_dump(mode="json"),
         "loss_curve": _values(loss),
         "held_out_curve": _values(held_out),
         "health": [finding.model_dump(mode="json") for finding in findings],
-        "estimated": _beside_the_estimate(this, store, plan, outcome, home),
+        "estimated": _beside_the_estimate(this, store, work, plan, outcome),
         "profile": _profile(run_dir),
     }
-    with this.publish(store, [split], **metadata) as draft:
+    inputs = _inputs(this, store, work.split, plan)
+    with this.publish(store, inputs, **metadata) as draft:
         chart = lines_chart(
             {"training": loss.points, "held out": held_out.points},
-            title=f"{this.spec.name}: loss",
+            title=f"{this.title}: loss",
             x="optimizer step",
             y="loss (nats per trained token)",
         )
@@ -218,6 +195,8 @@ def _publish(
         )
         draft.data_version = _digest(draft.path / "model")
     assert draft.artifact is not None
+    price = this.spec.kubernetes.gpu_hour_price
+    tag_with_cost(this.context, training_cost(plan, outcome, price))
     return draft.artifact
 
 
@@ -235,11 +214,12 @@ def _verified(run_dir: Path) -> TrainOutcome:
 
 
 def _beside_the_estimate(
-    this: Step, store: ArtifactStore, plan: TrainPlan, outcome: TrainOutcome, home: Home
+    this: Step, store: ArtifactStore, work: TrainingWork, plan: TrainPlan, outcome: TrainOutcome
 ) -> list[dict[str, Any]]:
     """What `ft plan` would have said, beside what happened."""
-    tokens = tokens_for(store, this.spec, this.partition, plan.base_model)
-    planned = training_estimate(this, home, tokens, plan.backend)
+    shape = shaped_as(store, work.base, work.starts, this.spec)
+    tokens = tokens_for(store, this.spec, this.partition, shape)
+    planned = training_estimate(this, shape, work.home, tokens, plan.backend)
     if planned is None:
         return []
     return [
@@ -285,12 +265,26 @@ def _values(curve: Curve) -> list[float]:
     return [value for _, value in curve.thinned(_SPARKLINE_POINTS)]
 
 
-def _result(this: Step, artifact: Artifact, split: Artifact, *, up_to_date: bool) -> Materialized:
+def _inputs(this: Step, store: ArtifactStore, split: Artifact, plan: TrainPlan) -> list[Artifact]:
+    """The rows, and the model that the training started from where that is one of ours."""
+    if plan.start is None:
+        return [split]
+    try:
+        return [split, open_start(store, plan.start)]
+    except UserError as error:  # of a model that was reused: it stands in its manifest
+        this.context.log.warning(str(error))
+        return [split]
+
+
+def _result(
+    this: Step, store: ArtifactStore, artifact: Artifact, split: Artifact, *, up_to_date: bool
+) -> Materialized:
     """From the manifest alone, so that a reused model shows the same and is judged the same."""
+    plan = TrainPlan.of_manifest(artifact.manifest.metadata)
     findings = healthy_training.findings_of(artifact.manifest.metadata)
     return this.result(
         artifact,
-        [split],
+        _inputs(this, store, split, plan),
         training_page(artifact),
         up_to_date=up_to_date,
         check_results=[healthy_training.check_result(this.key, findings)],

@@ -52,7 +52,7 @@ def raw_dataset(
         partitions=partitions,
         retry_policy=_SOURCE_DOWN,
         check_specs=[
-            check.check_spec([pipeline.spec.name, NAME], partitions)
+            check.check_spec(pipeline.spec.key(NAME), partitions)
             for check in (rows_valid, no_secrets)
         ],
     )

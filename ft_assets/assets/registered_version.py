@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ft_assets.assets.champion import is_registered
+from ft_assets.assets.changed_since_champion import changed_since_champion
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.registration import registration_of
 from ft_assets.assets.step import Materialized, Step, step
@@ -18,6 +19,7 @@ from ft_assets.assets.winner import (
     refuse_other_rules,
     verdict_on,
 )
+from ft_assets.automation.freshness import freshness_of
 from ft_assets.cards import CARD_FILE, model_card_of
 from ft_assets.cards.sources import input_of
 from ft_assets.config import Pipeline
@@ -52,6 +54,7 @@ def registered_version(
             "registered again is the same version."
         ),
         partitions=partitions,
+        freshness_policy=freshness_of(pipeline),
     )
     def asset(
         context: dg.AssetExecutionContext, store: ArtifactStore, registry: RegistryHub
@@ -84,10 +87,14 @@ def registered_version(
                     _card(this, store, model, report, version), encoding="utf-8"
                 )
             assert draft.artifact is not None
+            champions = (before, opened.champion(version.model))
+            page = _page(version, champions, report, verdict, settings)
+            with this.working():
+                page |= changed_since_champion(version, report, opened, store)
             return this.result(
                 draft.artifact,
                 [model, report],
-                _page(version, (before, opened.champion(version.model)), report, verdict, settings),
+                page,
                 up_to_date=not version.created,
             )
 

@@ -7,7 +7,6 @@ registered (``registered_version.py``).
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.provenance.digest import value_digest
 from ft_assets.provenance.record import ProvenanceRecord
+from ft_assets.training.cost import training_cost
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from resources.errors import UserError
@@ -65,12 +65,13 @@ def registration_of(
         version=config.version,
         base_version=config.base_version,
         author=config.author,
-        description=config.description or f"Pipeline {spec.name}{drop}",
+        description=config.description or f"Pipeline {spec.label}{drop}",
         format_name=config.format_name,
         format_version=config.format_version,
         replaces=_compared_with(made_from["eval_report"]),
         properties={
             "pipeline": spec.name,
+            **({"recipe": spec.recipe} if spec.recipe else {}),
             "partition": partition or "",
             "run_id": run_id,
             "config_digest": spec.digest,
@@ -139,16 +140,13 @@ def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]
     outcome = TrainOutcome.model_validate(model.manifest.metadata["outcome"])
     record = _record(model)
     packages = record.packages if record is not None else {}
-    processes = (int(plan.parameters.get(name, 1)) for name in ("nproc_per_node", "nnodes"))
-    gpus = 0 if plan.backend == "cpu" else math.prod(processes)
-    # A resumed run tells the time of its last attempt alone.
-    seconds = None if outcome.resumed_from_step else outcome.train_seconds
-    gpu_hours = None if seconds is None else gpus * seconds / 3600
-    price = spec.kubernetes.gpu_hour_price
+    cost = training_cost(plan, outcome, spec.kubernetes.gpu_hour_price)
     return {
         "base_model": plan.base_model.name,
         "base_model_revision": plan.base_model.revision,
         "base_model_digest": plan.base_model.digest,
+        "started_from": str(plan.start) if plan.start else None,
+        "started_from_digest": plan.start.digest if plan.start else None,
         "algorithm": plan.algorithm,
         "backend": plan.backend,
         "fingerprint": plan.fingerprint,
@@ -156,15 +154,15 @@ def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]
         "training_tokens": outcome.tokens,
         "trained_tokens": outcome.trained_tokens,
         "training_steps": outcome.steps,
-        "training_seconds": seconds,
+        "training_seconds": cost.seconds,
         "training_tokens_per_second": outcome.tokens_per_second,
         "training_loss": outcome.last_loss,
         "peak_memory_mib": outcome.peak_memory_mib,
         "precision": _text(outcome.settings.get("precision")),
         "hardware": record.platform if record is not None else None,
-        "gpus": gpus,
-        "gpu_hours": gpu_hours,
-        "training_cost": gpu_hours * price if gpu_hours and price else None,
+        "gpus": cost.gpus,
+        "gpu_hours": cost.gpu_hours,
+        "training_cost": cost.money,
         **{f"package.{name}": version for name, version in packages.items()},
     }
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import dagster as dg
 
+from ft_assets.assets.drops_up_to import SHOWN, Drops, drops_up_to
 from ft_assets.assets.pipeline_asset import pipeline_asset
-from ft_assets.assets.raw_dataset import EVAL_ROWS_FILE, keys
+from ft_assets.assets.raw_dataset import keys
 from ft_assets.assets.step import Materialized, Step, step, unchanged
 from ft_assets.cards import CARD_FILE, dataset_card
 from ft_assets.checks import split_checks
@@ -36,11 +37,17 @@ def split_dataset(
     pipeline: Pipeline, partitions: dg.PartitionsDefinition[str] | None
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, split_dataset]``, with the checks that guard training."""
-    key = [pipeline.spec.name, NAME]
+    key = pipeline.spec.key(NAME)
 
     @pipeline_asset(
         pipeline,
         NAME,
+        # The same drop's alone, also where drops are accumulated. Dagster has no mapping to "all up
+        # to this one" for dynamic partitions, and one of our own would not reach its web server and
+        # daemon, which know the built-in ones only; AllPartitionMapping would make each new drop
+        # turn all earlier ones stale. So nothing is stale that is not, and a changed drop marks its
+        # own split: that those after it are to be made again is the new-data sensor's work. The
+        # split's data version is of all its rows, and its provenance names every drop.
         after=["raw_dataset"],
         kinds={"json"},
         code_version=CODE_VERSION,
@@ -62,10 +69,11 @@ def split_dataset(
         with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             raw = this.open(store, "raw_dataset")
             _require_keys(this, raw)
+            drops = drops_up_to(this, store, raw, lambda one: _require_keys(this, one))
             before = store.find(this.key, this.partition)
-            with this.publish(store, [raw]) as draft:
+            with this.publish(store, drops.inputs) as draft:
                 with this.working():
-                    report = _split(this, raw, draft.path)
+                    report = _split(this, drops, draft.path)
                 found = _decontaminate(this, draft, home, launcher, report.held_out_rows)
                 if found is not None:
                     report = _after(report, draft.path, found)
@@ -80,7 +88,7 @@ def split_dataset(
             assert draft.artifact is not None
             return this.result(
                 draft.artifact,
-                [raw],
+                drops.inputs[:SHOWN],
                 _metadata(report, found.report if found else None),
                 up_to_date=unchanged(before, draft.artifact),
                 check_results=[
@@ -110,10 +118,10 @@ def _require_keys(this: Step, raw: Artifact) -> None:
             )
 
 
-def _split(this: Step, raw: Artifact, folder: Path) -> SplitReport:
+def _split(this: Step, drops: Drops, folder: Path) -> SplitReport:
     config = this.spec.dataset
-    return split(
-        raw.file("rows.jsonl"),
+    report = split(
+        drops.rows,
         folder,
         ratio=config.split,
         seed=config.seed,
@@ -123,8 +131,9 @@ def _split(this: Step, raw: Artifact, folder: Path) -> SplitReport:
         near_in_training=config.near_duplicates_in_training,
         grouped=config.group_by is not None,
         stratified=config.stratify_by is not None,
-        eval_rows=raw.file(EVAL_ROWS_FILE) if config.eval_uri is not None else None,
+        eval_rows=drops.eval_rows or None,
     )
+    return report.model_copy(update={"drops": drops.counts})
 
 
 @dataclass(frozen=True)
@@ -245,6 +254,11 @@ def _metadata(report: SplitReport, found: ContaminationReport | None) -> dict[st
         "near_clusters": report.near_clusters,
         "seed": report.seed,
     }
+    if report.drops:
+        metadata["drops"] = len(report.drops)
+        metadata["rows_per_drop"] = table(
+            [{"drop": one.drop, "rows": one.rows} for one in report.drops[-SHOWN:]]
+        )
     if report.groups:
         metadata["groups"] = report.groups
     if report.strata:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from ft_assets import progress
 from ft_assets.assets.interrupted import ending_when_lost
+from ft_assets.assets.run_tags import tag_with_what_is_made
 from ft_assets.config import Pipeline, PipelineSpec
 from ft_assets.config.launchpad import config_of, effective_spec
 from ft_assets.executor import on_kubernetes
@@ -77,7 +78,12 @@ class Step:
     @property
     def key(self) -> list[str]:
         """The asset's key, in Dagster and in the store."""
-        return [self.spec.name, self.asset]
+        return self.spec.key(self.asset)
+
+    @property
+    def title(self) -> str:
+        """The pipeline and its recipe, where people read of them."""
+        return self.spec.label
 
     @property
     def run_folder_prefix(self) -> str:
@@ -122,9 +128,9 @@ class Step:
 
     def open(self, store: ArtifactStore, asset: str) -> Artifact:
         """The artifact of an asset upstream, for the same drop."""
-        return store.open([self.spec.name, asset], self.partition)
+        return store.open(self.spec.key(asset), self.partition)
 
-    def provenance(self, inputs: Sequence[Artifact]) -> ProvenanceRecord:
+    def provenance(self, inputs: Sequence[Artifact | InputRecord]) -> ProvenanceRecord:
         """The record of what this step makes."""
         config = config_of(self.spec, self.asset)
         for name, value in config.items():
@@ -132,6 +138,7 @@ class Step:
                 config[name] = redact(value)  # a presigned one is a secret
         return ProvenanceRecord(
             pipeline=self.spec.name,
+            recipe=self.spec.recipe,
             asset=self.asset,
             partition=self.partition,
             run_id=self.context.run.run_id,
@@ -145,7 +152,7 @@ class Step:
 
     @contextmanager
     def publish(
-        self, store: ArtifactStore, inputs: Sequence[Artifact], **metadata: Any
+        self, store: ArtifactStore, inputs: Sequence[Artifact | InputRecord], **metadata: Any
     ) -> Generator[Draft]:
         """A draft whose manifest holds the provenance and ``metadata``; published at the end.
 
@@ -157,13 +164,18 @@ class Step:
             self.key, self.partition, metadata={"provenance": provenance, **metadata}
         ) as draft:
             draft.attest = self._attestation
-            draft.guard = self._confirm_leases
+            draft.guard = self.confirm_leases
             yield draft
             if self.signing_key is not None:
                 with self.working():
                     sign_model(draft.path, self.signing_key)
 
-    def _confirm_leases(self) -> None:
+    def confirm_leases(self) -> None:
+        """Ask once more, right before something becomes visible, that no other run is at it.
+
+        Raises:
+            LeaseLostError: another one may be.
+        """
         for lease in self.leases:
             lease.confirm()
 
@@ -174,7 +186,7 @@ class Step:
     def result(
         self,
         artifact: Artifact,
-        inputs: Sequence[Artifact],
+        inputs: Sequence[Artifact | InputRecord],
         metadata: Mapping[str, Any],
         *,
         up_to_date: bool = False,
@@ -247,11 +259,15 @@ def step(
     """
     try:
         spec = effective_spec(pipeline.spec, context.run.run_config)
+        for recipe in pipeline.spec.recipe_specs().values():
+            effective_spec(recipe, context.run.run_config)
         refuse_what_never_runs(spec.kubernetes, cluster=on_kubernetes())
         refuse_what_is_lost(spec.registry.settings())
         key = signing_key()
         progress.report(asset, {"phase": "start", "done": 0, "total": 0})
-        yield Step(context, pipeline, spec, asset, code_version, now(), signing_key=key)
+        this = Step(context, pipeline, spec, asset, code_version, now(), signing_key=key)
+        tag_with_what_is_made(context, pipeline, asset, this.partition)
+        yield this
         progress.report(asset, {"phase": "done", "done": 1, "total": 1})
     except SourceUnavailableError as error:  # a later attempt may find it
         raise dg.Failure(description=str(error)) from error
@@ -266,10 +282,12 @@ def unchanged(before: Artifact | None, after: Artifact) -> bool:
     return before is not None and before.data_version == after.data_version
 
 
-def input_records(artifacts: Sequence[Artifact]) -> list[InputRecord]:
-    """The artifacts as they stand in provenance and lineage."""
+def input_records(artifacts: Sequence[Artifact | InputRecord]) -> list[InputRecord]:
+    """The artifacts as they stand in provenance and lineage; records of them stay as they are."""
     return [
-        InputRecord(
+        artifact
+        if isinstance(artifact, InputRecord)
+        else InputRecord(
             asset="/".join(artifact.key),
             digest=artifact.digest,
             data_version=artifact.data_version,

@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from ft_assets.assets.champion_start import champion_starts, shaped_as
+from ft_assets.assets.earlier import has, made_before
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.charts import bar_chart, sparkline_markdown
@@ -26,6 +28,7 @@ from ft_assets.training.token_report import TokenReport
 from ft_assets.training.token_worker import PREVIEW_FILE, REPORT_FILE, TokenPlan
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
+from resources.registry import RegistryHub
 from resources.sources.partitions import natural_order
 from resources.store import Artifact, ArtifactStore
 
@@ -40,7 +43,7 @@ def token_report(
     pipeline: Pipeline, partitions: dg.PartitionsDefinition[str] | None
 ) -> dg.AssetsDefinition:
     """The asset ``[pipeline, token_report]``, with the check that guards training."""
-    key = [pipeline.spec.name, NAME]
+    key = pipeline.spec.key(NAME)
 
     @pipeline_asset(
         pipeline,
@@ -65,19 +68,21 @@ def token_report(
         store: ArtifactStore,
         home: Home,
         launcher: ProcessLauncher,
+        registry: RegistryHub,
     ) -> Materialized:
         with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             split = this.open(store, "split_dataset")
-            plan = _plan(this, split, home)
+            starts = champion_starts(store, registry, this.spec, this.partition)
+            base = shaped_as(store, locate_base_model(this, home), starts, this.spec)
+            plan = _plan(this, split, home, base)
             fingerprint = _fingerprint(plan, split)
-            existing = store.find(this.key, this.partition)
-            if existing is not None and existing.manifest.metadata["fingerprint"] == fingerprint:
-                context.log.info(f"Up to date: fingerprint {fingerprint[:SHORT]}")
-                return _result(this, existing, split, home, up_to_date=True)
+            existing = made_before(this, store, has(fingerprint))
+            if existing is not None:
+                return _result(this, existing, split, home, base, up_to_date=True)
             artifact = _make(
                 this, store, split, plan, fingerprint=fingerprint, home=home, launcher=launcher
             )
-            return _result(this, artifact, split, home, up_to_date=False)
+            return _result(this, artifact, split, home, base, up_to_date=False)
 
     return asset
 
@@ -95,11 +100,11 @@ def locate_base_model(this: Step, home: Home) -> BaseModelRef:
     )
 
 
-def _plan(this: Step, split: Artifact, home: Home) -> TokenPlan:
+def _plan(this: Step, split: Artifact, home: Home, base: BaseModelRef) -> TokenPlan:
     training = this.spec.training
     return TokenPlan(
-        title=f"{this.spec.name}: what the model sees",
-        base_model=locate_base_model(this, home),
+        title=f"{this.title}: what the model sees",
+        base_model=base,
         models_dir=str(home.models),
         train_file=str(split.file("train.jsonl")),
         mask=mask_policy(training),
@@ -151,7 +156,7 @@ def _make(
         (draft.path / CHART_FILE).write_text(
             bar_chart(
                 report.histogram,
-                title=f"{this.spec.name}: length of the training rows",
+                title=f"{this.title}: length of the training rows",
                 x="tokens per row",
                 y="rows",
             )
@@ -188,8 +193,8 @@ def tokens_for(
     store: ArtifactStore, spec: PipelineSpec, partition: str | None, base: BaseModelRef
 ) -> TokenReport | None:
     """The token report of a drop, if it is one of this base model's tokens of the current rows."""
-    artifact = store.find([spec.name, NAME], partition)
-    split = store.find([spec.name, "split_dataset"], partition)
+    artifact = store.find(spec.key(NAME), partition)
+    split = store.find(spec.key("split_dataset"), partition)
     if artifact is None or split is None:
         return None
     about: Any = artifact.manifest.metadata
@@ -202,12 +207,17 @@ def tokens_for(
 
 
 def training_estimate(
-    this: Step, home: Home, report: TokenReport | None, backend: str | None = None
+    this: Step,
+    model: BaseModelRef,
+    home: Home,
+    report: TokenReport | None,
+    backend: str | None = None,
 ) -> TrainingEstimate | None:
     """What training these rows will need and take, in the effective specification.
 
     Args:
         this: the step.
+        model: whose architecture the training has.
         home: where prepared base models are.
         report: the rows as tokens, where that is known.
         backend: what trains, where it is known; else what will train here or in its pod.
@@ -220,7 +230,7 @@ def training_estimate(
         on_gpu = has_nvidia_gpu() or (on_kubernetes() and this.spec.kubernetes.gpus_per_worker)
         backend = None if on_gpu else "cpu"
     try:
-        architecture = read_architecture(locate_base_model(this, home), home.models)
+        architecture = read_architecture(model, home.models)
     except NotEstimatedError as error:
         this.context.log.warning(f"No estimate of memory and time: {error}")
         return None
@@ -235,7 +245,13 @@ def training_estimate(
 
 
 def _result(
-    this: Step, artifact: Artifact, split: Artifact, home: Home, *, up_to_date: bool
+    this: Step,
+    artifact: Artifact,
+    split: Artifact,
+    home: Home,
+    base: BaseModelRef,
+    *,
+    up_to_date: bool,
 ) -> Materialized:
     """From the manifest alone, so that a reused report shows and decides the same."""
     manifest: Any = artifact.manifest.metadata
@@ -271,6 +287,6 @@ def _result(
         check_results=[
             trained_tokens.check_result(this.key, report),
             drift_check.check_result(this.key, Drift.model_validate(drift) if drift else None),
-            fits_memory.check_result(this.key, training_estimate(this, home, report)),
+            fits_memory.check_result(this.key, training_estimate(this, base, home, report)),
         ],
     )

@@ -50,6 +50,8 @@ def training_page(artifact: Artifact) -> dict[str, Any]:
         },
         **{name: round(value, 4) for name, value in numbers.items() if value is not None},
         "model": dg.PathMetadataValue(f"{artifact.uri}/model"),
+        "started_from": str(plan.start) if plan.start else f"base model {plan.base_model.name}",
+        **({"trainings_before": plan.start.trainings} if plan.start else {}),
         "base_model": plan.base_model.name,
         "base_model_digest": plan.base_model.digest[:SHORT],
         "algorithm": plan.algorithm,

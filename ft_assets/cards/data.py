@@ -50,7 +50,11 @@ def source(raw: Mapping[str, Any] | None) -> str:
 def rows_table(raw: Mapping[str, Any] | None, report: Mapping[str, Any]) -> str:
     """How many rows there were, and what became of them."""
     rows: list[tuple[str, str]] = []
-    if raw is not None and "report" in raw:
+    drops: list[Mapping[str, Any]] = report.get("drops") or []
+    if drops:
+        rows += [("drops that add up", number(len(drops)))]
+        rows += [("rows of all these drops", number(sum(one["rows"] for one in drops)))]
+    elif raw is not None and "report" in raw:
         read: Mapping[str, Any] = raw["report"]
         rows += [("rows read", number(read["rows_read"]))]
         rows += [

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from ft_assets.config import PipelineSpec, find_pipelines
-from ft_assets.config.launchpad import BLOCK_OF_ASSET, effective_spec, op_name
+from ft_assets.config.launchpad import BLOCK_OF_ASSET, effective_spec
 from ft_assets.kubernetes import MANAGED, queue_timeout, step_tags
 
 POD_TAG = "dagster-k8s/config"
@@ -50,8 +50,10 @@ def pod_of_step(op: str, tags: Mapping[str, str], run_config: Mapping[str, Any])
 def _assets() -> dict[str, tuple[PipelineSpec, str]]:
     """The specification of the file and the asset, by the name of the asset's op."""
     return {
-        op_name(pipeline.spec.name, asset): (pipeline.spec, asset)
+        spec.op(asset): (spec, asset)
         for pipeline in find_pipelines()
+        # What recipes share comes last: it is the pipeline's.
+        for spec in (*pipeline.spec.recipe_specs().values(), pipeline.spec)
         for asset in BLOCK_OF_ASSET
     }
 

@@ -8,7 +8,7 @@ from ft_assets.config.automation import AutomationConfig
 from ft_assets.config.dataset import DatasetConfig, SourceConfig, SplitConfig
 from ft_assets.config.evaluation import EvaluationConfig
 from ft_assets.config.kubernetes import KubernetesConfig
-from ft_assets.config.load import find_pipelines, load_pipeline
+from ft_assets.config.load import find_pipelines, find_recipes, load_pipeline
 from ft_assets.config.pipeline import Pipeline, PipelineSpec
 from ft_assets.config.registry import RegistryConfig
 from ft_assets.config.training import TrainingConfig
@@ -25,5 +25,6 @@ __all__ = [
     "SplitConfig",
     "TrainingConfig",
     "find_pipelines",
+    "find_recipes",
     "load_pipeline",
 ]

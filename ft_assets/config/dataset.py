@@ -126,6 +126,11 @@ class SplitConfig(Block):
         ge=0,
     )
     seed: int = parameter(42, "Seed of the split and of the subset.", ge=0, le=2**32 - 1)
+    accumulate: bool = parameter(
+        False,
+        "Whether a drop is trained on together with all drops before it, in natural order of "
+        "names. A row's side stays the same, so that no held-out row ever moves into training.",
+    )
     duplicates: Literal["drop", "keep"] = parameter(
         "drop", "What becomes of rows that equal an earlier row in every character."
     )
@@ -183,6 +188,14 @@ class DatasetConfig(SourceConfig, SplitConfig):
         if self.near_duplicates_in_training == "drop" and self.near_duplicates == 0:
             raise ValueError(
                 "near_duplicates_in_training: drop needs a similarity: near_duplicates is 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _accumulates_drops(self) -> DatasetConfig:
+        if self.accumulate and PARTITION not in self.uri:
+            raise ValueError(
+                "accumulate: true needs drops to add up: put {partition} into uri, or leave it out"
             )
         return self
 

@@ -34,7 +34,11 @@ BLOCK_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
     "finetuned_model": ("training", TrainingConfig),
     "eval_report": ("evaluation", EvaluationConfig),
     "registered_version": ("registry", RegistryConfig),
+    "leaderboard": ("promotion", Block),
 }
+
+JOB_ASSETS = tuple(asset for asset in BLOCK_OF_ASSET if asset != "leaderboard")
+"""What a run of the pipeline makes; the leaderboard comes after runs, whatever became of them."""
 
 # A second block that an asset reads: the launchpad shows it as a group of the block's name.
 GROUP_OF_ASSET: dict[str, tuple[str, type[Block]]] = {
@@ -111,7 +115,7 @@ def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
     if asset in GROUP_OF_ASSET:
         group, group_class = GROUP_OF_ASSET[asset]
         shown = create_model(
-            f"{spec.name}_{group}_config",
+            f"{spec.op(asset)}_{group}_config",
             __base__=dg.Config,
             **_fields(getattr(spec, group), group_class),
         )
@@ -123,7 +127,26 @@ def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
             bool,
             Field(False, description="Do the work again although nothing has changed."),
         )
-    return create_model(f"{spec.name}_{asset}_config", __base__=dg.Config, **fields)
+    return create_model(f"{spec.op(asset)}_config", __base__=dg.Config, **fields)
+
+
+def run_config_defaults(spec: PipelineSpec, asset: str) -> dict[str, Any]:
+    """The values of ``run_config_class``, when a run changes none."""
+    block_name, block_class = BLOCK_OF_ASSET[asset]
+    values = _shown(getattr(spec, block_name), block_class)
+    if asset in GROUP_OF_ASSET:
+        group, group_class = GROUP_OF_ASSET[asset]
+        values[group] = _shown(getattr(spec, group), group_class)
+    if asset in OTHER_STEPS:
+        values[POD] = _own_pod(spec, asset)
+    if asset in FORCEABLE:
+        values["force"] = False
+    return values
+
+
+def _shown(block: Block, block_class: type[Block]) -> dict[str, Any]:
+    values = block.model_dump()
+    return {name: values[name] for name in block_class.model_fields}
 
 
 _POD_DESCRIPTION = (
@@ -171,11 +194,6 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def op_name(pipeline: str, asset: str) -> str:
-    """Dagster's name of the op behind the asset ``[pipeline, asset]``."""
-    return f"{pipeline}__{asset}"
-
-
 def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> PipelineSpec:
     """The specification with what one run's config changes.
 
@@ -187,7 +205,7 @@ def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> Pipelin
     values = spec.model_dump()
     ops: Mapping[str, Any] = run_config.get("ops") or {}
     for asset, (block_name, block_class) in BLOCK_OF_ASSET.items():
-        op: Mapping[str, Any] = ops.get(op_name(spec.name, asset)) or {}
+        op: Mapping[str, Any] = ops.get(spec.op(asset)) or {}
         config: Mapping[str, Any] = op.get("config") or {}
         values[block_name].update(
             {name: value for name, value in config.items() if name in block_class.model_fields}
@@ -197,7 +215,8 @@ def effective_spec(spec: PipelineSpec, run_config: Mapping[str, Any]) -> Pipelin
             values[group].update(config.get(group) or {})
         if asset in OTHER_STEPS and config.get(POD):
             values[POD]["steps"].setdefault(asset, {}).update(config[POD])
-    return changed_spec(values, "this run's config is not valid")
+    effective = changed_spec(values, "this run's config is not valid")
+    return effective.of_recipe(spec.recipe)
 
 
 def changed_spec(values: Mapping[str, Any], where: str) -> PipelineSpec:

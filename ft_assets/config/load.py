@@ -52,6 +52,12 @@ def find_pipelines() -> list[Pipeline]:
     return list(found.values())
 
 
+def find_recipes() -> dict[str, Pipeline]:
+    """All pipelines and the pipelines of their recipes, as ``PIPELINE`` and ``PIPELINE/RECIPE``."""
+    found = find_pipelines()
+    return {one.label: one for pipeline in found for one in (pipeline, *pipeline.recipes())}
+
+
 def _folders() -> Iterator[Path]:
     yield BUILT_IN
     for entry in os.environ.get("FT_PIPELINES", "").split(os.pathsep):

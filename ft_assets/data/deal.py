@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +28,7 @@ from ft_assets.data.split_report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ft_assets.data.digest_set import Keys, Mask
@@ -61,13 +61,13 @@ class Taken:
 
 
 def take_held_out(
-    rows: Path, held_out: RowWriter, taken: Taken, rules: Rules, tally: Tally
+    rows: Sequence[Path], held_out: RowWriter, taken: Taken, rules: Rules, tally: Tally
 ) -> None:
     """Write the rows of a held-out set of the user's own, and take them.
 
     Its rows may lack a group or a stratum.
     """
-    for block in row_blocks(rows):
+    for block in _blocks(rows):
         kept = taken.ids.add(block.digests)
         tally.duplicates += _rows(~kept)
         if rules.drop_duplicates:
@@ -83,14 +83,14 @@ def take_held_out(
             tally.strata.add(compress(strata, kept.tolist()), train=False)
 
 
-def take_groups(rows: Path, taken: Taken, rules: Rules) -> None:
+def take_groups(rows: Sequence[Path], taken: Taken, rules: Rules) -> None:
     """Take the ids of all rows whose group is held out: their equals may be in other groups."""
-    for block in row_blocks(rows):
+    for block in _blocks(rows):
         taken.ids.add(block.digests[~_trained(block, _beside(block, rules), rules)])
 
 
 def deal(
-    rows: Path,
+    rows: Sequence[Path],
     train: RowWriter,
     held_out: RowWriter,
     *,
@@ -102,7 +102,7 @@ def deal(
     """Write each row to its side, in order; what is left out is counted.
 
     Args:
-        rows: the row file.
+        rows: the row files, one after the other.
         train: where training rows go.
         held_out: where held-out rows go.
         taken: what is held out already.
@@ -112,7 +112,7 @@ def deal(
     """
     highest = _highest_in_subset(rows, taken, rules, tally, work)
     seen, groups = DigestSet(work), DigestSet(work)
-    for block in row_blocks(rows):
+    for block in _blocks(rows):
         beside = _beside(block, rules)
         trained = _trained(block, beside, rules)
         equal = trained & _equal(block, taken)
@@ -133,6 +133,10 @@ def deal(
         if rules.grouped:
             groups.add(_digests([one.group or "" for one in compress(beside, kept.tolist())]))
     tally.groups = len(groups) + len(taken.groups)
+
+
+def _blocks(files: Sequence[Path]) -> Iterator[RowBlock]:
+    return chain.from_iterable(map(row_blocks, files))
 
 
 def _beside(block: RowBlock, rules: Rules) -> list[Beside]:
@@ -189,7 +193,7 @@ def _new(block: RowBlock, of: Mask, seen: DigestSet) -> Mask:
 
 
 def _highest_in_subset(
-    rows: Path, taken: Taken, rules: Rules, tally: Tally, work: Path
+    rows: Sequence[Path], taken: Taken, rules: Rules, tally: Tally, work: Path
 ) -> np.uint64 | None:
     """The subset is the distinct rows with the smallest hashes: the largest of these.
 
@@ -199,7 +203,7 @@ def _highest_in_subset(
         return None
     seen = DigestSet(work)
     smallest = np.empty(0, np.uint64)
-    for block in row_blocks(rows):
+    for block in _blocks(rows):
         free = np.ones(len(block), np.bool_)
         if rules.own_held_out:  # else the row that a row equals is itself one of the rows
             beside = _beside(block, rules)

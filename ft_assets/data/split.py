@@ -33,6 +33,8 @@ from ft_assets.data.split_report import (
 from resources.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ft_assets.data.near_clusters import Member
     from ft_assets.data.near_duplicates import Near
     from ft_assets.data.row_files import RowWriter
@@ -63,7 +65,7 @@ class _Side:
 
 
 def split(
-    rows: Path,
+    rows: Path | Sequence[Path],
     out_dir: Path,
     *,
     ratio: float,
@@ -74,7 +76,7 @@ def split(
     near_in_training: Literal["keep", "drop"] = "keep",
     grouped: bool = False,
     stratified: bool = False,
-    eval_rows: Path | None = None,
+    eval_rows: Path | Sequence[Path] | None = None,
 ) -> SplitReport:
     """Divide ``rows`` into ``train.jsonl`` and ``held_out.jsonl`` in ``out_dir``.
 
@@ -83,7 +85,9 @@ def split(
     the rows stays as it is. A failed call leaves none of the files behind.
 
     Args:
-        rows: the raw dataset's row file.
+        rows: the raw dataset's row file, or those of several drops, which are read one after the
+            other as if they were one file. As a row's side does not depend on other rows, none
+            that was held out with fewer drops is in training with more.
         out_dir: the folder to write to; made when it does not exist.
         ratio: expected share of training rows, above 0 and at most 1. With 1 there is no held-out
             set and ``held_out.jsonl`` is empty.
@@ -100,18 +104,19 @@ def split(
         stratified: report each stratum, and warn of those with no held-out row; each row needs its
             stratum. The side of a row does not depend on it: hashes divide a stratum of many rows
             by about the ratio, and one of few rows by whatever comes.
-        eval_rows: a row file that is the held-out set: all of ``rows`` are then for training, but
-            for those that equal or nearly equal a held-out row or, with ``grouped``, are of a
-            held-out row's group. Its own rows may lack a group and a stratum.
+        eval_rows: a row file (or several) that is the held-out set: all of ``rows`` are then for
+            training, but for those that equal or nearly equal a held-out row or, with ``grouped``,
+            are of a held-out row's group. Its own rows may lack a group and a stratum.
 
     Raises:
         UserError: a parameter is out of range, a row has no group or stratum, or a side would be
             empty.
     """
     _check_parameters(ratio, subset, near_duplicates, near_in_training)
+    files, held_out_files = _files(rows), _files(eval_rows)
     rules = Rules(
-        ratio=1.0 if eval_rows else ratio,
-        own_held_out=eval_rows is not None,
+        ratio=1.0 if held_out_files else ratio,
+        own_held_out=bool(held_out_files),
         seed=seed,
         subset=subset,
         drop_duplicates=duplicates == "drop",
@@ -122,8 +127,8 @@ def split(
     tally = Tally()
     with TemporaryDirectory(dir=out_dir, prefix=".split-") as folder:
         work = Path(folder)
-        train, held_out = _deal(rows, eval_rows, work, rules, tally)
-        _check_sides(train, held_out, ratio, eval_rows)
+        train, held_out = _deal(files, held_out_files, work, rules, tally)
+        _check_sides(train, held_out, ratio, rules)
         train = _without_near(
             work,
             train,
@@ -133,7 +138,7 @@ def split(
             rules=rules,
             tally=tally,
         )
-        _check_sides(train, held_out, ratio, eval_rows)
+        _check_sides(train, held_out, ratio, rules)
         for name in (NEAR_DUPLICATES_FILE, CLUSTERS_FILE, HELD_OUT_FILE, TRAIN_FILE):
             (work / name).replace(out_dir / name)
     return SplitReport(
@@ -150,7 +155,9 @@ def split(
         near_clusters=tally.clusters,
         groups=tally.groups,
         strata=tally.strata.counts(),
-        strata_warning=strata_warning(tally.strata) if stratified and not eval_rows else None,
+        strata_warning=(
+            strata_warning(tally.strata) if stratified and not rules.own_held_out else None
+        ),
         train_digest=train.digest,
         held_out_digest=held_out.digest,
         warnings=warnings(
@@ -159,9 +166,15 @@ def split(
             held_out.rows,
             ratio=ratio,
             subset=subset,
-            own_held_out=eval_rows is not None,
+            own_held_out=rules.own_held_out,
         ),
     )
+
+
+def _files(rows: Path | Sequence[Path] | None) -> list[Path]:
+    if rows is None:
+        return []
+    return [rows] if isinstance(rows, Path) else list(rows)
 
 
 def _check_parameters(
@@ -180,11 +193,11 @@ def _check_parameters(
         )
 
 
-def _check_sides(train: _Side, held_out: _Side, ratio: float, eval_rows: Path | None) -> None:
-    if train.rows and (held_out.rows or (ratio == 1 and not eval_rows)):
+def _check_sides(train: _Side, held_out: _Side, ratio: float, rules: Rules) -> None:
+    if train.rows and (held_out.rows or (ratio == 1 and not rules.own_held_out)):
         return
     empty = "held-out" if train.rows else "training"
-    if eval_rows:
+    if rules.own_held_out:
         raise UserError(
             f"the {empty} side is empty (dataset.eval_uri: {train.rows} training rows are left, "
             f"{held_out.rows} held out): name a held-out set that has rows and is not the "
@@ -198,7 +211,7 @@ def _check_sides(train: _Side, held_out: _Side, ratio: float, eval_rows: Path | 
 
 
 def _deal(
-    rows: Path, eval_rows: Path | None, work: Path, rules: Rules, tally: Tally
+    rows: Sequence[Path], eval_rows: Sequence[Path], work: Path, rules: Rules, tally: Tally
 ) -> tuple[_Side, _Side]:
     taken = Taken(work)
     with writing(work / _DEALT) as train, writing(work / HELD_OUT_FILE) as held_out:

@@ -45,6 +45,16 @@ class StratumCount(BaseModel):
     held_out_rows: int
 
 
+class DropRows(BaseModel):
+    """The rows of one drop, as they came."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    drop: str
+    rows: int
+    """Before equal, near and other rows are left out."""
+
+
 class SplitReport(BaseModel):
     """How the rows were divided. ``rows_in`` is the sum of both sides and of ``dropped``."""
 
@@ -84,6 +94,8 @@ class SplitReport(BaseModel):
     """SHA-256 over the lines of ``train.jsonl``."""
     held_out_digest: str
     warnings: list[str]
+    drops: list[DropRows] = []
+    """Where drops are accumulated: the drops whose rows were read, in that order."""
 
 
 class Strata:

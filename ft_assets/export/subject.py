@@ -89,7 +89,7 @@ def find_subject(
         found = registry.get(name, version) if version else registry.champion(name)
         if found is not None:
             return _of_version(found, store, pipelines)
-    if name in {pipeline.spec.name for pipeline in pipelines}:
+    if name in {pipeline.label for pipeline in pipelines}:
         return _of_pipeline(_named(pipelines, name), "", store, newest_drop)
     raise UserError(
         f"{words}: there is no registered model with a champion and no pipeline of this name: name "
@@ -108,7 +108,7 @@ def _registries(
 
 
 def _named(pipelines: Sequence[Pipeline], name: str) -> Pipeline:
-    known = {pipeline.spec.name: pipeline for pipeline in pipelines}
+    known = {pipeline.label: pipeline for pipeline in pipelines}
     if name not in known:
         raise UserError(f"there is no pipeline {name!r}: there are {', '.join(sorted(known))}")
     return known[name]
@@ -119,12 +119,12 @@ def _of_pipeline(
 ) -> Subject:
     if drop and not pipeline.spec.partitioned:
         raise UserError(
-            f"{pipeline.spec.name}@{drop}: this pipeline has no drops: write {pipeline.spec.name}@"
+            f"{pipeline.label}@{drop}: this pipeline has no drops: write {pipeline.label}@"
         )
     partition = (drop or newest_drop(pipeline)) if pipeline.spec.partitioned else None
-    model = store.open([pipeline.spec.name, _MODEL], partition)
+    model = store.open(pipeline.spec.key(_MODEL), partition)
     return Subject(
-        name=pipeline.spec.name,
+        name=pipeline.spec.label.replace("/", "-"),
         version=None,
         description=pipeline.spec.description,
         model=model,

@@ -40,7 +40,7 @@ def step_pod(spec: PipelineSpec, asset: str) -> dict[str, Any]:
     del container["name"]  # dagster-k8s gives its own
     if not _talks_to_the_cluster(spec, asset):
         pod["automountServiceAccountToken"] = False
-    labels = labels_of(spec.name, asset)
+    labels = labels_of(spec.name, asset, spec.recipe)
     metadata = template["metadata"]
     return {
         "container_config": container,

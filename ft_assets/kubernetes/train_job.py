@@ -67,7 +67,7 @@ def train_job_request(
     _refuse_what_is_lost([*(pod.keys() - PATCHABLE), *(container.keys() - _CONTAINER_FIELDS)])
     labels = {
         **template["metadata"]["labels"],
-        **labels_of(spec.name, asset),
+        **labels_of(spec.name, asset, spec.recipe),
         RUN_LABEL: run_id,
     }
     return TrainJobRequest(

@@ -43,6 +43,8 @@ class ProvenanceRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pipeline: str
+    recipe: str | None = None
+    """None for the training block of the pipeline itself."""
     asset: str
     partition: str | None
     run_id: str

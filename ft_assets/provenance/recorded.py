@@ -39,14 +39,25 @@ class RecordedCode(_Read):
     commit: str | None = None
 
 
+class RecordedBuilder(_Read):
+    """Where it was made."""
+
+    image: str | None = None
+
+
 class RecordedMaking(_Read):
     """How it was made."""
 
+    code_version: str = ""
     config: dict[str, Any]
     config_digest: str = ""
     spec_digest: str = ""
     inputs: list[RecordedInput]
+    python: str = ""
+    platform: str = ""
+    builder: RecordedBuilder = RecordedBuilder()
     code: RecordedCode = RecordedCode()
+    packages: dict[str, str] = {}
 
 
 class RecordedFile(_Read):
@@ -60,6 +71,7 @@ class RecordedSource(_Read):
     """A place outside from which files were read."""
 
     uri: str
+    revision: str | None = None
     files: list[RecordedFile]
 
 

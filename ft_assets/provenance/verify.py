@@ -109,7 +109,7 @@ def _walk(starts: Iterable[Place], around: Surroundings, findings: Findings) -> 
             )
             continue
         waiting.extend(_inputs(checked, around.store, findings))
-        pipeline = around.pipelines.get(place.key[0])
+        pipeline = around.pipelines.get("/".join(place.key[:-1]))
         check_origin(
             checked,
             findings,

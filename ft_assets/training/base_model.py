@@ -89,7 +89,7 @@ def locate(
             match["revision"],
             models=models,
             hf_token_env=hf_token_env,
-            amended=lambda digest: _amended(digest, template, tokens),
+            amended=lambda digest: amended_digest(digest, template, tokens),
         )
     else:
         raise UserError(
@@ -101,12 +101,12 @@ def locate(
         update={
             "chat_template": template,
             "special_tokens": tokens,
-            "digest": _amended(ref.digest, template, tokens),
+            "digest": amended_digest(ref.digest, template, tokens),
         }
     )
 
 
-def _amended(digest: str, template: str | None, tokens: Mapping[str, str]) -> str:
+def amended_digest(digest: str, template: str | None, tokens: Mapping[str, str]) -> str:
     """The digest of a model with what the user adds to it."""
     if tokens:
         return value_digest([digest, template, tokens])

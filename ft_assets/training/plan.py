@@ -23,6 +23,7 @@ from ft_assets.training.arguments.packages import refuse_missing_packages
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.start import Start
 from resources.errors import UserError
 
 CODE_VERSION = "3"
@@ -39,6 +40,13 @@ class TrainPlan(BaseModel):
     algorithm: Algorithm
     backend: Backend
     base_model: BaseModelRef
+    """The pipeline's; what is compared with, also where the training starts from a champion."""
+    start_from: Literal["base", "champion"] = "base"
+    """What was asked for: where there is no champion yet, the base model is the start of both."""
+    start: Start | None = None
+    """The registered version that the training starts from; None: the base model."""
+    start_model: BaseModelRef | None = None
+    """Where that lies, once the training is about to begin."""
     models_dir: str
     """Where prepared base models are kept."""
     train_file: str
@@ -57,6 +65,14 @@ class TrainPlan(BaseModel):
     """What to change when the GPU's memory (on the CPU: the machine's) is not enough."""
     host_memory_remedies: tuple[str, ...] = ()
     """What to change when the memory of a machine with GPUs is not enough."""
+
+    @property
+    def trained_from(self) -> BaseModelRef:
+        """The model that is loaded and trained."""
+        if self.start is None:
+            return self.base_model
+        assert self.start_model is not None, "it is located before the training begins"
+        return self.start_model
 
     @classmethod
     def of_manifest(cls, metadata: Mapping[str, Any]) -> TrainPlan:
@@ -86,6 +102,7 @@ def make_plan(
     held_out_digest: str | None = None,
     train_rows: int,
     attempt: int = 0,
+    start: Start | None = None,
     cluster: bool = False,
 ) -> TrainPlan:
     """Plan a run.
@@ -101,6 +118,7 @@ def make_plan(
         held_out_digest: digest of the held-out rows; part of it where they choose the checkpoint.
         train_rows: how many there are.
         attempt: 0, or the number of a forced repetition.
+        start: the registered version that the training starts from; None: the base model.
         cluster: whether there is a cluster, which can start several nodes.
 
     Raises:
@@ -136,12 +154,17 @@ def make_plan(
             "checkpoint_choice": config.checkpoint_choice,
             "on_unhealthy": config.on_unhealthy,
             "attempt": attempt,
+            # Without it the same as ever: a model that was trained from the base model is the same
+            # whether that was asked for or there was no champion yet.
+            **({} if start is None else {"start": start.digest}),
         }
     )
     return TrainPlan(
         algorithm=config.algorithm,
         backend=backend,
         base_model=base_model,
+        start_from=config.start_from,
+        start=start,
         models_dir=str(models_dir),
         train_file=str(train_file),
         held_out_file=None if held_out_file is None else str(held_out_file),

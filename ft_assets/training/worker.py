@@ -6,6 +6,7 @@ The run folder belongs to one fingerprint, so that what is found there can be go
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
 from ft_assets.training.place import Place, at, place_of
 from ft_assets.training.plan import TrainPlan
-from resources.launcher.child import Reporter, run_worker
+from resources.launcher.child import Reporter, run_worker, start_cold
 
 
 def _nothing() -> None:
@@ -31,8 +32,8 @@ def train(plan_file: Path, report: Reporter) -> None:
     os.environ.update(plan.env)
 
     report("base model", 0, 1)
-    base = prepare(plan.base_model, Path(plan.models_dir))
-    refuse_longer_rows(plan.base_model, base, int(plan.parameters["max_seq_len"]))
+    base = prepare(plan.trained_from, Path(plan.models_dir))
+    refuse_longer_rows(plan.trained_from, base, int(plan.parameters["max_seq_len"]))
     report("base model", 1, 1)
 
     train_as(plan, place_of(plan, {}), base, run_dir, report=report).save(run_dir)
@@ -101,5 +102,12 @@ def _silent(phase: str, done: float, total: float, **details: Any) -> None:
     pass
 
 
+def has_environment(argv: list[str]) -> bool:
+    """Whether the plan sets variables, which libraries may read when they are imported."""
+    return bool(json.loads(Path(argv[0]).read_text()).get("env"))
+
+
 if __name__ == "__main__":
+    if has_environment(sys.argv[1:]):
+        start_cold()
     sys.exit(run_worker(train, sys.argv[1:]))

@@ -22,6 +22,11 @@ def test_numbers_and_verdicts_are_short():
     assert row["verdict"] == "passed"
 
 
+def test_a_perplexity_in_the_thousands_does_not_widen_the_table():
+    (row,) = narrow([{**ROW, "metric": "perplexity", "candidate": 160728.621421}])
+    assert row["candidate"] == 160728.6
+
+
 def test_whom_the_candidate_is_compared_with_is_said_where_there_are_two():
     assert "against" not in narrow([ROW])[0]
     champion = {**ROW, "against": "champion"}

@@ -11,10 +11,11 @@ import pytest
 from ft_assets.assets import step as step_module
 from ft_assets.assets.interrupted import ending_when_lost
 from ft_assets.assets.step import Step
+from ft_assets.config import PipelineSpec
 from resources.home import Home
 from resources.store import ArtifactStore, LeaseLostError, this_holder
 
-SPEC: Any = SimpleNamespace(name="demo", digest="0" * 64)
+SPEC = PipelineSpec.model_validate({"name": "demo", "dataset": {"uri": "/data/rows.jsonl"}})
 
 
 def make(tmp_path, work, store=None) -> dg.ExecuteInProcessResult:
@@ -108,7 +109,7 @@ def test_nothing_is_published_by_a_step_whose_lease_is_lost(tmp_path):
 
         this.leases.append(SimpleNamespace(confirm=lost, check=lost))  # type: ignore[arg-type]
         with store.publish(this.key, None) as draft:
-            draft.guard = this._confirm_leases
+            draft.guard = this.confirm_leases
             (draft.path / "model.bin").write_text("weights")
 
     result = make(tmp_path, work, store)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from kubernetes.client import V1Pod
 
-from ft_assets.config.launchpad import BLOCK_OF_ASSET
+from ft_assets.config.launchpad import JOB_ASSETS
 from resources.registry import EmbeddedRegistry
 from resources.store import ArtifactStore
 from tests.cluster.conftest import GraphRun
@@ -22,7 +22,7 @@ from tests.support.tiny_pipeline import MODEL_NAME, NAME
 pytestmark = [pytest.mark.k8s, pytest.mark.slow, pytest.mark.timeout(900)]
 
 TRAINING = "finetuned_model"
-CHEAP = sorted(BLOCK_OF_ASSET.keys() - {TRAINING})
+CHEAP = sorted({*JOB_ASSETS} - {TRAINING})
 
 
 def _gpus(pod: V1Pod) -> str | None:
@@ -33,7 +33,7 @@ def _gpus(pod: V1Pod) -> str | None:
 def test_every_step_has_one_pod_of_its_own(graph: GraphRun) -> None:
     pods = graph.platform.step_pods(graph.run_id)
 
-    assert pods.keys() == BLOCK_OF_ASSET.keys()
+    assert pods.keys() == {*JOB_ASSETS}
     assert all(len(of_step) == 1 for of_step in pods.values())
 
 
@@ -66,7 +66,7 @@ def test_all_that_a_run_creates_is_labelled(graph: GraphRun) -> None:
 
 
 def test_the_artifacts_are_in_the_bucket(graph: GraphRun, artifacts: ArtifactStore) -> None:
-    for asset in BLOCK_OF_ASSET:
+    for asset in JOB_ASSETS:
         assert artifacts.verify(artifacts.open([NAME, asset], DROP)) == []
     assert not (graph.platform.tiny.home / "artifacts").exists()
 
@@ -99,7 +99,7 @@ def test_jobs_of_steps_end_with_the_pod_of_their_run(graph: GraphRun) -> None:
     steps = [
         job for job in graph.platform.jobs(graph.run_id) if "dagster/op" in job.metadata.labels
     ]
-    assert len(steps) == len(BLOCK_OF_ASSET)
+    assert len(steps) == len(JOB_ASSETS)
     for job in steps:
         owners = [(owner.kind, owner.name) for owner in job.metadata.owner_references]
         assert owners == [("Pod", run_pod)]

@@ -8,7 +8,6 @@ import pytest
 
 from ft_assets.cluster.step_pod import POD_TAG, pod_of_step
 from ft_assets.config import find_pipelines
-from ft_assets.config.launchpad import op_name
 from ft_assets.kubernetes import queue_timeout, step_tags
 from resources.errors import UserError
 
@@ -26,7 +25,7 @@ def tags_of(spec, asset):
 
 def test_without_config_it_is_the_pod_of_the_pipelines_file(sft):
     tags = tags_of(sft, "finetuned_model")
-    pod = pod_of_step(op_name("sft", "finetuned_model"), tags, {})
+    pod = pod_of_step("sft__finetuned_model", tags, {})
     assert json.loads(pod.tags[POD_TAG]) == json.loads(tags[POD_TAG])
     assert pod.queue_seconds == queue_timeout(sft, "finetuned_model")
 
@@ -49,14 +48,14 @@ def test_labels_that_are_there_stay():
 
 
 def test_a_config_that_is_not_valid_is_refused(sft):
-    op = op_name("sft", "finetuned_model")
+    op = "sft__finetuned_model"
     with pytest.raises(UserError, match="not valid"):
         pod_of_step(op, {}, {"ops": {op: {"config": {"num_epochs": -1}}}})
 
 
 @pytest.mark.parametrize("asset", ["finetuned_model", "eval_report", "raw_dataset"])
 def test_one_run_can_have_another_pod(sft, asset):
-    op = op_name("sft", asset)
+    op = f"sft__{asset}"
     workers = {"workers": 1} if asset == "finetuned_model" else {}
     changed = {**workers, "memory": "3Gi", "node_selector": {"zone": "b"}, "queue_timeout": 90}
     pod = pod_of_step(op, tags_of(sft, asset), {"ops": {op: {"config": {"kubernetes": changed}}}})

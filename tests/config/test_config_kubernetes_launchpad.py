@@ -10,7 +10,6 @@ from ft_assets.config.kubernetes import OTHER_STEPS
 from ft_assets.config.launchpad import (
     config_of,
     effective_spec,
-    op_name,
     place_of,
     run_config_class,
     shown_blocks,
@@ -32,7 +31,7 @@ SPEC = PipelineSpec.model_validate(
 
 
 def changed(asset, **pod):
-    return {"ops": {op_name("mine", asset): {"config": {"kubernetes": pod}}}}
+    return {"ops": {SPEC.op(asset): {"config": {"kubernetes": pod}}}}
 
 
 def test_every_parameter_of_the_trainings_pod_can_be_changed_for_one_run():
@@ -71,7 +70,7 @@ def test_the_values_that_the_launchpad_shows_change_nothing(asset):
     received = []
     config_class = run_config_class(SPEC, asset)
 
-    @dg.op(name=op_name("mine", asset), config_schema=config_class.to_config_schema())
+    @dg.op(name=SPEC.op(asset), config_schema=config_class.to_config_schema())
     def step(context):
         received.append(context.op_config)
 
@@ -80,7 +79,7 @@ def test_the_values_that_the_launchpad_shows_change_nothing(asset):
         step()
 
     assert job.execute_in_process().success
-    whole = {"ops": {op_name("mine", asset): {"config": received[0]}}}
+    whole = {"ops": {SPEC.op(asset): {"config": received[0]}}}
     assert effective_spec(SPEC, whole) == SPEC
 
 
@@ -96,7 +95,7 @@ def test_dagster_takes_what_a_run_may_change(asset, pod):
     """Its config system has types of its own, and knows no union in a map."""
 
     @dg.op(
-        name=op_name("mine", asset),
+        name=SPEC.op(asset),
         config_schema=run_config_class(SPEC, asset).to_config_schema(),
     )
     def step(): ...

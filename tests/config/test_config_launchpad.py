@@ -11,7 +11,6 @@ from ft_assets.config.launchpad import (
     GROUP_OF_ASSET,
     config_of,
     effective_spec,
-    op_name,
     place_of,
     run_config_class,
     shown_blocks,
@@ -35,7 +34,7 @@ SPEC = PipelineSpec.model_validate(
 
 
 def changed(asset: str, **config):
-    return {"ops": {op_name("mine", asset): {"config": config}}}
+    return {"ops": {SPEC.op(asset): {"config": config}}}
 
 
 @pytest.mark.parametrize("asset", BLOCK_OF_ASSET)
@@ -68,7 +67,7 @@ def test_a_run_from_the_launchpad_needs_no_config(asset):
     received = []
     config_class = run_config_class(SPEC, asset)
 
-    @dg.op(name=op_name("mine", asset))
+    @dg.op(name=SPEC.op(asset))
     def step(config: config_class):
         received.append(config)
 
@@ -124,7 +123,7 @@ def test_what_an_asset_reads_holds_its_group():
 def test_a_run_without_config_is_the_file():
     assert effective_spec(SPEC, {}) == SPEC
     assert effective_spec(SPEC, {"ops": None}) == SPEC
-    assert effective_spec(SPEC, {"ops": {op_name("mine", "raw_dataset"): {}}}) == SPEC
+    assert effective_spec(SPEC, {"ops": {SPEC.op("raw_dataset"): {}}}) == SPEC
     assert effective_spec(SPEC, changed("finetuned_model", force=True)) == SPEC
 
 
@@ -149,7 +148,7 @@ def test_the_two_dataset_assets_change_one_block_together():
 
 
 def test_config_of_another_pipelines_steps_changes_nothing():
-    other = {"ops": {op_name("other", "finetuned_model"): {"config": {"learning_rate": 0.5}}}}
+    other = {"ops": {"other__finetuned_model": {"config": {"learning_rate": 0.5}}}}
     assert effective_spec(SPEC, other) == SPEC
 
 

@@ -28,7 +28,12 @@ def chat(text: str, **beside: object) -> bytes:
 
 
 def helpers_left() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE]
+    """Children that are no helpers are of the whole session."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and "-m" not in child.cmdline()
+    ]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def request(**kubernetes: Any) -> TrainJobRequest:
         **{"workers": 2, "gpus_per_worker": 8, "pvcs": {"ft-home": "/ft"}, **kubernetes}
     )
     training = SimpleNamespace(hf_token_env="HUB_TOKEN")
-    spec: Any = SimpleNamespace(name="bot", kubernetes=config, training=training)
+    spec: Any = SimpleNamespace(name="bot", recipe=None, kubernetes=config, training=training)
     plan: Any = SimpleNamespace(fingerprint="0123" * 16, parameters={"nproc_per_node": 8})
     return train_job_request(
         spec, plan, asset="finetuned_model", run_dir=RUN_DIR, run_id="r1", namespace="ml"

@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from ft_assets.assets.step import input_records
 from ft_assets.provenance.digest import file_digest, value_digest
 from ft_assets.provenance.envelope import seal
 from ft_assets.provenance.keys import SigningKey, VerifyKey
-from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
+from ft_assets.provenance.record import ProvenanceRecord, now
 from ft_assets.provenance.statement import statement_of
 from ft_assets.provenance.verify import KnownPipeline, Surroundings, verify_version
 from ft_assets.training.base_model import locate
@@ -137,16 +138,7 @@ class Chain:
             config=config,
             config_digest=value_digest(config),
             spec_digest="spec",
-            inputs=[
-                InputRecord(
-                    asset="/".join(item.key),
-                    digest=item.digest,
-                    data_version=item.data_version,
-                    uri=item.uri,
-                    partition=item.partition,
-                )
-                for item in inputs
-            ],
+            inputs=input_records(inputs),
             started_at=now(),
         ).model_dump(mode="json")
         with self.store.publish(

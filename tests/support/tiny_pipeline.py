@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from resources.home import CHECKOUT
+from resources.launcher.warm import HOST
 from resources.store import Artifact, ArtifactStore
 from tests.support.tiny_model import MAX_LENGTH, make_tiny_model
 
@@ -107,7 +108,12 @@ class TinyPipeline:
             (self.data / f"{name}.jsonl").write_text("".join(islice(lines, start, start + rows)))
         return self
 
-    def ft(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Ft:
+    def ft(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 240,
+    ) -> Ft:
         """Call ``ft`` as a person does, and wait for its end."""
         done = subprocess.run(
             [str(_PROGRAMS / "ft"), *arguments],
@@ -115,7 +121,7 @@ class TinyPipeline:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout,
             check=False,
         )
         return Ft(done.returncode, done.stdout, done.stderr)
@@ -155,7 +161,11 @@ class TinyPipeline:
 
 def clean_environment(added: Mapping[str, str]) -> dict[str, str]:
     """The environment without what a person or a test has set for ``ft``, and with ``added``."""
-    kept = {name: v for name, v in os.environ.items() if not name.startswith(_FROM_OUTSIDE)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == HOST or not name.startswith(_FROM_OUTSIDE)
+    }
     return {**kept, **added}
 
 

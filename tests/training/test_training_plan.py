@@ -229,6 +229,7 @@ APART = {
     "extra",
     "checkpoint_choice",
     "gradient_accumulation_steps",
+    "start_from",
     "tensorboard",
     *TRACKERS,
     *PLATFORM,

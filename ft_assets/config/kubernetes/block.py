@@ -30,6 +30,7 @@ OTHER_STEPS = (
     "baseline_report",
     "eval_report",
     "registered_version",
+    "leaderboard",
 )
 
 

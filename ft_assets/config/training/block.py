@@ -67,6 +67,11 @@ class TrainingConfig(
         ),
         min_length=1,
     )
+    start_from: Literal["base", "champion"] = parameter(
+        "base",
+        "What the training starts from: base is base_model; champion is the registered version in "
+        "force (continual learning; base_model while there is none).",
+    )
     hf_token_env: str = parameter(
         "HF_TOKEN",
         "Name of the environment variable that holds the hub token, for gated models.",

@@ -45,6 +45,7 @@ PLATFORM: Table = {
     "algorithm": Platform("algorithm"),
     "backend": Platform("backend"),
     "base_model": Platform("base_model"),
+    "start_from": Platform("start_from"),
     "hf_token_env": Platform("base_model"),
     "chat_template": Platform("base_model"),
     "special_tokens": Platform("base_model"),

@@ -11,13 +11,16 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ft_assets.training.profiling.categories import Category, category_of, work_of_children
 from resources.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Times = NDArray[np.float64]
 
 STEP_NAME = "optimizer step "
 """Annotation around each recorded step, followed by its number."""
@@ -34,8 +37,6 @@ _KINDS = {
     "gpu_memset": _DEVICE,
 }
 _ROUNDING = 0.01  # the trace's times have three decimals
-
-Times = NDArray[np.float64]
 
 
 @dataclass
@@ -86,6 +87,8 @@ class Timeline:
         return _DEVICE in set(self.kind)
 
     def _select(self, *kinds: int) -> tuple[Times, Times, NDArray[np.int32]]:
+        import numpy as np  # not where definitions are loaded
+
         chosen = np.isin(np.asarray(self.kind, dtype=np.int8), kinds)
         return (
             np.asarray(self.start)[chosen],
@@ -103,6 +106,8 @@ class Timeline:
         start, end, _ = self._select(_DEVICE if self.on_gpu else _OPERATOR)
         if not len(start):
             return Idle()
+        import numpy as np
+
         order = np.argsort(start)
         start, end = start[order], np.maximum.accumulate(end[order])
         gaps = start[1:] - end[:-1]
@@ -129,6 +134,8 @@ class Timeline:
 
     def _device_uses(self) -> dict[tuple[str, Category], Use]:
         start, end, names = self._select(_DEVICE)
+        import numpy as np
+
         calls = np.bincount(names, minlength=len(self.names))
         times = np.bincount(names, weights=end - start, minlength=len(self.names))
         return {
@@ -164,6 +171,8 @@ class Timeline:
         return uses
 
     def _outside_in(self) -> Iterator[tuple[float, float, str, int, bool]]:
+        import numpy as np
+
         start, end = np.asarray(self.start), np.asarray(self.end)
         thread = np.asarray(self.thread)
         order: list[int] = np.lexsort((-end, start, thread)).tolist()

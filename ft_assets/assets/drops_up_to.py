@@ -1,0 +1,98 @@
+"""The raw datasets that a drop's split is made from: its own, or with it those of all drops before.
+
+Belongs here: which drops these are, and their files. Does not belong here: dividing the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ft_assets.assets.raw_dataset import EVAL_ROWS_FILE
+from ft_assets.assets.step import Step, input_records
+from ft_assets.data.ingest import ROWS_FILE
+from ft_assets.data.split_report import DropRows
+from ft_assets.provenance.record import InputRecord
+from resources.errors import UserError
+from resources.sources.partitions import natural_order
+from resources.store import Artifact, ArtifactStore
+
+SHOWN = 50
+"""Drops that a page names; provenance and report name all of them."""
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Some raw datasets. Their manifests are not kept: there may be many."""
+
+    inputs: list[InputRecord]
+    """The drop's own first, then the others in natural order of names."""
+    rows: list[Path]
+    """Their row files in natural order, in which a first and an equal row are told apart."""
+    eval_rows: list[Path]
+    """Held-out sets of the user's own, each content once."""
+    counts: list[DropRows]
+    """Rows per drop; empty where drops are not accumulated."""
+
+
+def drops_up_to(
+    this: Step, store: ArtifactStore, own: Artifact, check: Callable[[Artifact], None]
+) -> Drops:
+    """The raw datasets of a drop's split.
+
+    Args:
+        this: the step that makes the split.
+        store: where they are.
+        own: the drop's own.
+        check: refuses one that was read for another split.
+
+    Raises:
+        UserError: a drop before this one, which the instance knows, has none, or ``check`` refuses.
+    """
+    drop = this.partition
+    if not this.spec.dataset.accumulate or drop is None:
+        return _drops(this, [(None, own)], check)
+    names = [*_before(this, drop), drop]
+    found = ((name, own if name == drop else store.find(own.key, name)) for name in names)
+    return _drops(this, found, check)
+
+
+def _before(this: Step, drop: str) -> list[str]:
+    known = this.context.instance.get_dynamic_partitions(f"{this.spec.name}_drops")
+    here = natural_order(drop)
+    return sorted((name for name in known if natural_order(name) < here), key=natural_order)
+
+
+def _drops(this: Step, found: Any, check: Callable[[Artifact], None]) -> Drops:
+    own_held_out = this.spec.dataset.eval_uri is not None
+    drops, seen, absent = Drops([], [], [], []), set[str](), list[str]()
+    for name, raw in found:
+        if raw is None:
+            absent.append(name)
+            continue
+        check(raw)
+        drops.inputs.extend(input_records([raw]))
+        drops.rows.append(raw.file(ROWS_FILE))
+        about: Any = raw.manifest.metadata
+        if own_held_out and about["eval_report"]["digest"] not in seen:
+            seen.add(about["eval_report"]["digest"])
+            drops.eval_rows.append(raw.file(EVAL_ROWS_FILE))
+        if name is not None:
+            drops.counts.append(DropRows(drop=name, rows=about["report"]["rows_kept"]))
+    if absent:
+        raise _absent(this, absent)
+    drops.inputs.insert(0, drops.inputs.pop())  # its own: what a card and a registration speak of
+    return drops
+
+
+def _absent(this: Step, drops: list[str]) -> UserError:
+    named = ", ".join(drops[:_NAMED]) + (", ..." if len(drops) > _NAMED else "")
+    what = "has no raw dataset" if len(drops) == 1 else "have no raw datasets"
+    return UserError(
+        f"dataset.accumulate: drop {this.partition} is made from all drops before it, and {named} "
+        f"{what} yet: run ft run {this.spec.name} --partition {drops[0]} --select raw_dataset, "
+        "or delete the partition if that drop is not to count"
+    )
