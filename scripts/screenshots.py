@@ -131,10 +131,15 @@ def take(view: Browser, address: str, page: Page, folder: Path) -> Path:
     for text in page.shows:
         view.get_by_text(text).first.wait_for()
     view.wait_for_timeout(2500)  # graphs and charts move into place
-    view.evaluate(_SHORTEN_PATHS, str(ft_home()))
+    shorten_paths(view)
     target = folder / f"{page.name}.png"
     view.screenshot(path=target)
     return target
+
+
+def shorten_paths(view: Browser, home: Path | None = None) -> None:
+    """Show $FT_HOME in place of the folder (of this environment when none is given)."""
+    view.evaluate(_SHORTEN_PATHS, str(home or ft_home()))
 
 
 def main() -> None:
