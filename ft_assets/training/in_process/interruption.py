@@ -46,13 +46,23 @@ class Interruption(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Generator[None]:
-        """Take the signals while the block runs; elsewhere than in the main thread do nothing."""
+        """Take the signals while the block runs; elsewhere than in the main thread do nothing.
+
+        Raises:
+            KeyboardInterrupt: a signal came before the first step.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.signal(number, self._asked) for number in _SIGNALS}
         try:
             yield
+        except Exception as error:
+            # C code may put an error of its own in the place of the interrupt that it met, as
+            # numpy's tofile does when the signal comes between its calls back into Python.
+            if self.requested and not self._training:
+                raise KeyboardInterrupt from error
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

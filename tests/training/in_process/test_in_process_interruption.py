@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ft_assets.training.in_process.interruption import Interruption
 from ft_assets.training.model_choice import ModelChoice
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
@@ -201,6 +203,29 @@ def test_before_the_first_step_there_is_nothing_to_wait_for(plan_file, workers):
     assert ended.status == INTERRUPTED_EXIT
     assert steps_of(plan) == []
     assert workers.run(plan).status == 0
+
+
+def test_an_error_that_takes_the_interrupts_place_is_an_interrupt_all_the_same():
+    """numpy's ``tofile`` raises a TypeError where the signal came while it looked at the file."""
+    with pytest.raises(KeyboardInterrupt), Interruption(ignore).listening():
+        told_to_end_within_c_code()
+
+
+def test_an_error_without_a_signal_stays_what_it_is():
+    with pytest.raises(TypeError), Interruption(ignore).listening():
+        raise TypeError("of its own")
+
+
+def told_to_end_within_c_code() -> None:
+    """What numpy makes of the interrupt."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise TypeError("expected str, bytes or os.PathLike object") from None
+
+
+def ignore(phase: str, done: float, total: float, **details: Any) -> None:
+    """Reports that nobody reads."""
 
 
 def test_asked_again_and_again_it_still_ends_well(plan_file, workers):
