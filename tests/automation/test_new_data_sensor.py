@@ -331,39 +331,6 @@ def test_more_drops_than_are_watched_are_all_asked_for(world, monkeypatch):
     assert len(_asked(here)) == 18
 
 
-# The base model
-
-
-def test_a_new_commit_of_the_base_model_runs_the_newest_drop(world, monkeypatch):
-    here = world(quiet=0, watch_base_model=True)
-    commits = ["1" * 40]
-    monkeypatch.setattr(Sources, "hub_model_revision", lambda self, model: commits[-1])
-    here.store.put("drop-1", "a.jsonl", ROWS)
-    here.store.put("drop-2", "a.jsonl", ROWS)
-    here.rest()
-    assert len(here.runs()) == 2
-    commits.append("2" * 40)
-    here.rest()
-    *_, run = here.runs()
-    assert run.tags["dagster/run_key"] == "base:" + "2" * 40
-    assert run.tags["dagster/partition"] == "drop-2"
-    here.rest()
-    assert len(here.runs()) == 3
-
-
-def test_a_hub_that_does_not_answer_stops_no_data(world, monkeypatch):
-    here = world(quiet=0, watch_base_model=True)
-
-    def refuse(self, model):
-        raise SourceUnavailableError("the hub does not answer")
-
-    monkeypatch.setattr(Sources, "hub_model_revision", refuse)
-    here.store.put("drop-1", "a.jsonl", ROWS)
-    here.tick()
-    assert _asked(here) == {"drop-1": 1}
-    assert _look(here) == "The base model could not be looked at: the hub does not answer"
-
-
 # As Dagster sees it
 
 

@@ -66,6 +66,7 @@ class World:
             {
                 "name": NAME,
                 "dataset": {"uri": self.store.uri, **self.config.get("dataset", {})},
+                "training": self.config.get("training", {}),
                 "automation": self.config.get("automation", {}),
             }
         )
