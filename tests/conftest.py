@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Generator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
 
 __all__ = ["control_plane", "namespace", "node_agent", "postgres"]
+
+# absl's log handler keeps the stderr of its import and closes it when somebody sets up logging, as
+# Dagster does for each run. It must not be the stream in which pytest catches what tests print.
+with redirect_stderr(sys.__stderr__):
+    import absl.logging  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
 
 # A property has no deadline: how long an example takes says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)

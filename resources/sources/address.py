@@ -1,8 +1,6 @@
-"""Which network addresses a URL may lead to, and connecting to the very address that was checked.
+"""Which network addresses a URL may lead to.
 
-A name that is checked and then looked up again can answer differently the second time (DNS
-rebinding). So the name is looked up once, every address is judged, and the connection goes to one
-of them, while TLS and the Host header keep the name.
+Belongs here: the judging. Connecting to what was judged: :mod:`~resources.sources.transport`.
 """
 
 from __future__ import annotations
@@ -11,11 +9,13 @@ import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import httpx
+from typing import TYPE_CHECKING
 
 from resources.errors import UserError
 from resources.sources.files import SourceUnavailableError
+
+if TYPE_CHECKING:
+    import httpx
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -95,34 +95,3 @@ class Access:
                     "a public host, or allow private addresses (allow_private_addresses)"
                 )
         return addresses
-
-
-class CheckedTransport(httpx.HTTPTransport):
-    """Sends each request to an address that ``access`` allowed.
-
-    Connections are not kept: one that is open to an address must not serve another name on it.
-    """
-
-    def __init__(self, access: Access, what: str) -> None:
-        super().__init__(verify=True, limits=httpx.Limits(max_keepalive_connections=0))
-        self._access = access
-        self._what = what
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Resolve, judge, then connect: the first address that accepts a connection serves it."""
-        name = request.url.raw_host.decode("ascii")
-        port = request.url.port or {"http": 80, "https": 443}[request.url.scheme]
-        addresses = self._access.resolve(name, port, self._what)
-        for position, address in enumerate(addresses):
-            pinned = httpx.Request(
-                request.method,
-                request.url.copy_with(host=address),
-                headers=request.headers,  # Host among them
-                extensions={**request.extensions, "sni_hostname": name},
-            )
-            try:
-                return super().handle_request(pinned)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                if position == len(addresses) - 1:
-                    raise
-        raise AssertionError("a host without an address is refused when it is resolved")

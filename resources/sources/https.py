@@ -24,7 +24,7 @@ from pathlib import Path
 import httpx
 
 from resources.errors import UserError
-from resources.sources.address import Access, CheckedTransport
+from resources.sources.address import Access
 from resources.sources.files import (
     Fetched,
     SizeLimit,
@@ -34,6 +34,7 @@ from resources.sources.files import (
 )
 from resources.sources.received import Received
 from resources.sources.retries import ATTEMPTS, retry_after, wait_before_retry
+from resources.sources.transport import CheckedTransport
 from resources.sources.uri import HttpsUri, redact
 
 MAX_REDIRECTS = 5

@@ -12,10 +12,11 @@ from __future__ import annotations
 import httpx
 
 from resources.errors import UserError
-from resources.sources.address import Access, CheckedTransport
+from resources.sources.address import Access
 from resources.sources.drops import DropFiles, DropVersion
 from resources.sources.files import SourceUnavailableError
 from resources.sources.https import BrokenError, Source, opened, refuse_content, refuse_status
+from resources.sources.transport import CheckedTransport
 from resources.sources.uri import HttpsUri, redact
 
 READ_TIMEOUT = 20.0

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import assert_never
 
 import dagster as dg
-import httpx
 
 from resources.errors import UserError
-from resources.sources import https, hub, package, path, s3, watching
+from resources.sources import hub, package, path, s3, watching
 from resources.sources.address import Access, is_public
 from resources.sources.drops import DropPage, DropVersion
 from resources.sources.files import Fetched, SizeLimit
@@ -64,6 +63,8 @@ class Sources(dg.ConfigurableResource):  # type: ignore[type-arg]
         if isinstance(parsed, PathUri | PvcUri):
             path.locate(parsed, path.data_roots(self.data_roots), self.pvc_root, base_dir)
         elif isinstance(parsed, HttpsUri):
+            import httpx
+
             self._access().require(httpx.URL(parsed.url), redact(text))
 
     def fetch(self, uri: str, into: Path, base_dir: Path | None = None) -> Fetched:
@@ -92,6 +93,8 @@ class Sources(dg.ConfigurableResource):  # type: ignore[type-arg]
                 client = s3.connect(self.s3_endpoint_url, self.s3_region)
                 return s3.fetch(client, parsed, into, limit)
             case HttpsUri():
+                from resources.sources import https
+
                 return https.fetch(parsed, into, limit, self._access())
             case HubUri():
                 return hub.fetch(parsed, into, limit, self.hf_token_env)

@@ -16,8 +16,6 @@ from typing import Any, assert_never
 
 from resources.errors import UserError
 from resources.sources import (
-    https,
-    https_watch,
     hub,
     hub_watch,
     package,
@@ -128,6 +126,8 @@ def drop_version(
             with reach.s3() as client:
                 return s3_watch.version(client, parsed, marker)
         case HttpsUri():
+            from resources.sources import https_watch
+
             return https_watch.version(parsed, reach.access)
         case HubUri():
             return hub_watch.version(parsed, reach.hf_token_env)
@@ -154,6 +154,8 @@ def drop_files(reach: Reach, uri: str, partition: str | None, into: Path) -> Gen
             with reach.s3() as client:
                 yield from s3.fetch_one_by_one(client, parsed, into, limit)
         case HttpsUri():
+            from resources.sources import https
+
             yield from _paths(https.fetch(parsed, into, limit, reach.access))
         case HubUri():
             yield from _paths(hub.fetch(parsed, into, limit, reach.hf_token_env))
