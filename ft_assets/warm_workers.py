@@ -30,6 +30,7 @@ LIBRARIES = (
     "transformers.models.auto.tokenization_auto",
     "transformers.generation.utils",
     "peft",
+    "training_hub",
     "safetensors.torch",
     "lm_eval.evaluator",
     "lm_eval.models.huggingface",

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ft_assets.evaluation.noise import keep_local, silence_before_import, silence_libraries
 from ft_assets.evaluation.task_documents import write_task_documents
-from resources.launcher.child import Reporter, run_worker
+from resources.launcher.child import Reporter, leave, run_worker
 
 
 class DocumentsPlan(BaseModel):
@@ -43,4 +43,4 @@ def work(plan_file: Path, report: Reporter) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(work, sys.argv[1:]))
+    leave(run_worker(work, sys.argv[1:]))

@@ -35,7 +35,7 @@ from ft_assets.evaluation.summary import EvaluationSummary, summarise
 from ft_assets.evaluation.task_versions import SCORING_VERSION, held_out_version, task_version
 from ft_assets.evaluation.tasks import BuiltTask, build_tasks
 from resources.errors import UserError
-from resources.launcher.child import die_with_parent, open_reporter
+from resources.launcher.child import die_with_parent, leave, open_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,4 +228,4 @@ def _refused(message: str) -> int:
 
 if __name__ == "__main__":
     die_with_parent()
-    sys.exit(main())
+    leave(main())

@@ -29,6 +29,7 @@ from resources.launcher.child import (
     USER_ERROR_EXIT,
     Reporter,
     die_with_parent,
+    leave,
     run_worker,
 )
 
@@ -140,4 +141,4 @@ def _hide_the_place() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

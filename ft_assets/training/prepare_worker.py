@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ft_assets.training.base_folder import prepare
 from ft_assets.training.base_model import BaseModelRef
-from resources.launcher.child import Reporter, run_worker
+from resources.launcher.child import Reporter, leave, run_worker
 
 
 class PreparePlan(BaseModel):
@@ -33,4 +33,4 @@ def work(plan_file: Path, report: Reporter) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(work, sys.argv[1:]))
+    leave(run_worker(work, sys.argv[1:]))

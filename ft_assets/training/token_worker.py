@@ -19,7 +19,7 @@ from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.token_report import count_tokens, preview_page, preview_rows
-from resources.launcher.child import Reporter, run_worker
+from resources.launcher.child import Reporter, leave, run_worker
 
 REPORT_FILE = "tokens.json"
 PREVIEW_FILE = "preview.html"
@@ -75,4 +75,4 @@ def work(plan_file: Path, report: Reporter) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker(work, sys.argv[1:]))
+    leave(run_worker(work, sys.argv[1:]))

@@ -17,7 +17,7 @@ from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
 from ft_assets.training.place import Place, at, place_of
 from ft_assets.training.plan import TrainPlan
-from resources.launcher.child import Reporter, run_worker, start_cold
+from resources.launcher.child import Reporter, leave, run_worker, start_cold
 
 
 def _nothing() -> None:
@@ -110,4 +110,4 @@ def has_environment(argv: list[str]) -> bool:
 if __name__ == "__main__":
     if has_environment(sys.argv[1:]):
         start_cold()
-    sys.exit(run_worker(train, sys.argv[1:]))
+    leave(run_worker(train, sys.argv[1:]))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from resources.errors import UserError
-from resources.launcher.child import Reporter, run_worker, start_cold
+from resources.launcher.child import Reporter, leave, run_worker, start_cold
 
 
 def work(plan_file: Path, report: Reporter) -> None:
@@ -38,4 +38,4 @@ def work(plan_file: Path, report: Reporter) -> None:
 if __name__ == "__main__":
     if json.loads(Path(sys.argv[1]).read_text()).get("env"):
         start_cold()
-    sys.exit(run_worker(work, sys.argv[1:]))
+    leave(run_worker(work, sys.argv[1:]))

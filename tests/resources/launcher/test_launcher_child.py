@@ -17,12 +17,12 @@ _WORKER = """
 import sys
 from pathlib import Path
 from resources.errors import UserError
-from resources.launcher.child import Reporter, run_worker
+from resources.launcher.child import Reporter, leave, run_worker
 
 def work(plan: Path, report: Reporter) -> None:
 {body}
 
-sys.exit(run_worker(work, sys.argv[1:]))
+leave(run_worker(work, sys.argv[1:]))
 """
 
 
@@ -130,6 +130,29 @@ def test_with_a_step_the_exit_status_is_the_same(plan, tmp_path, body, status):
     environment, _ = pipes(tmp_path)
     assert run(plan, body, **environment).returncode == status
     assert plan.with_name("error.json").exists() is (status == 2)
+
+
+def test_it_leaves_when_all_that_others_wait_for_is_done(plan):
+    """Printed without a newline, a thread's work, what is registered for the exit."""
+    done = run(
+        plan,
+        """
+        import atexit, sys, threading, time
+        from concurrent.futures import ThreadPoolExecutor
+
+        def late(name: str) -> None:
+            time.sleep(0.2)
+            plan.with_name(name).touch()
+
+        atexit.register(lambda: plan.with_name("registered").touch())
+        threading.Thread(target=late, args=["thread"]).start()
+        ThreadPoolExecutor().submit(late, "pool")
+        sys.stdout.write("out")
+        sys.stderr.write("err")
+        """,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out", "err")
+    assert {"registered", "thread", "pool"} <= {file.name for file in plan.parent.iterdir()}
 
 
 # The parent's end. The worker holds the write end of a pipe: it is closed when it is gone.
