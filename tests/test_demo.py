@@ -19,7 +19,6 @@ NEARLY_EQUAL = 0.8
 
 def ft(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FT_", "DAGSTER_"))}
-    environment.pop("OMP_NUM_THREADS", None)  # the demo takes the cores that are free
     return subprocess.run(
         [Path(sys.executable).parent / "ft", *arguments],
         env={**environment, "FT_HOME": str(home)},
