@@ -48,9 +48,9 @@ def test_curves_follow_the_drops_in_natural_order():
 
 @pytest.fixture(scope="module")
 def swept(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> TinyPipeline:
-    """A recipe that learns next to nothing beside the training block, on one drop."""
+    """Beside the training block a recipe whose steps are too small to change a weight."""
     tiny = trained.pipeline.clone(tmp_path_factory.mktemp("swept") / "tiny")
-    tiny.write({"recipes": {"idle": {"learning_rate": 1e-9}}})
+    tiny.write({"recipes": {"idle": {"learning_rate": 1e-30}}})
     done = tiny.ft("run", NAME, "--partition", "drop-1", "--recipe", "idle", "--json")
     assert done.exit_code == 1, done.stdout  # stopped by its checks
     assert done.json["recipes"].keys() == {"idle"}
