@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from ft_assets.warm_workers import warm_workers
 from tests.support.cluster.fixtures import control_plane, namespace, node_agent, postgres
+from tests.support.migrations import read_migrations_once
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_pipeline import Ft, TinyPipeline, clean_environment, make_tiny_pipeline
 
@@ -28,6 +29,8 @@ __all__ = ["control_plane", "namespace", "node_agent", "postgres"]
 # Dagster does for each run. It must not be the stream in which pytest catches what tests print.
 with redirect_stderr(sys.__stderr__):
     import absl.logging  # noqa: F401  # pyright: ignore[reportMissingTypeStubs, reportUnusedImport]
+
+read_migrations_once()
 
 # A property has no deadline: how long an example takes says how busy the machine is.
 settings.register_profile("no deadline", deadline=None)
