@@ -24,11 +24,11 @@ LIMIT_MIB = 6 * 1024
 
 
 def memory_mib(process: psutil.Process) -> float:
-    """Memory of a process and of all its children, pages that they share counted for each."""
+    """Memory of a process and of all its children; a page that several share counts once."""
     total = 0
     for one in [process, *process.children(recursive=True)]:
         try:
-            total += one.memory_info().rss
+            total += one.memory_full_info().pss
         except psutil.NoSuchProcess:  # ended since it was listed
             continue
     return total / 2**20
