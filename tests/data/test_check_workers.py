@@ -28,11 +28,11 @@ def chat(text: str, **beside: object) -> bytes:
 
 
 def helpers_left() -> list[psutil.Process]:
-    """Children that are no helpers are of the whole session."""
+    """The session has other children: servers that its tests share."""
     return [
         child
         for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and "-m" not in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and check_workers._START in child.cmdline()
     ]
 
 

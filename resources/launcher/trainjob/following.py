@@ -72,9 +72,9 @@ def follow(
         now = time.monotonic()
         clocks.see(state, now, already=_already(state, look) if before is None else 0.0)
         if state is not before:
-            say(_change(before, state, clocks.ran(now)))
             if before is State.RUNNING and state not in ENDED:
-                job.note_ran(clocks.ran(now))
+                job.note_ran(clocks.ran(now))  # first: who reads that it is suspended may act on it
+            say(_change(before, state, clocks.ran(now)))
             before = state
         seen(look)
         if state in ENDED:
