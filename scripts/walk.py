@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Page as Browser
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from scripts.screenshots import CODE_LOCATION, shorten_paths
 
 SETTLE_MILLISECONDS = 1_500
 LOOK_MILLISECONDS = 500
 RUN_MILLISECONDS = 240_000
+TOOLTIP_MILLISECONDS = 3_000
+TOOLTIPS = 20
 _RUN_ID = re.compile(r"[0-9a-f]{8}")
 _STEP = re.compile(r"\bstep\s+(\d+)\s")
 
@@ -83,10 +86,18 @@ class Walk:
         self.view.get_by_role("button", name="Plots").first.click()
         self.view.get_by_role("button", name="Events").last.click()
 
-    def sensor(self) -> None:
-        """The page of the sensor that looks for new data."""
+    def sensor(self, why: str) -> None:
+        """The page of the sensor that looks for new data, and the tooltip on why it waits."""
         self.view.goto(f"{self.address}{CODE_LOCATION}/sensors/{self.pipeline}_new_data")
-        self.view.get_by_text("0 runs requested").first.hover()  # a tooltip says why
+        for _ in range(TOOLTIPS):
+            self.view.get_by_text("0 runs requested").first.hover()
+            try:
+                self.view.get_by_text(why).first.wait_for(timeout=TOOLTIP_MILLISECONDS)
+            except PlaywrightTimeout:  # each new tick moves the list from below the pointer
+                self.view.mouse.move(0, 0)
+            else:
+                return
+        raise AssertionError(f"no tooltip of a tick says {why!r}")
 
     def sees(self, text: str) -> None:
         """Wait until the page shows a text."""

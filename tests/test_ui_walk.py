@@ -139,8 +139,7 @@ def test_the_champion_stands_and_is_fresh(walked):
 
 def test_the_sensor_says_at_each_look_why_it_asks_for_nothing(walked):
     walk = walked.walk
-    walk.sensor()
-    walk.sees("dry run")
+    walk.sensor(why="Dry run")
     walk.picture("sensor")
     ticks = walked.server.sensor(f"{NAME}_new_data")["ticks"]
     assert {tick["status"] for tick in ticks} <= {"SKIPPED", "STARTED"}
