@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,15 +26,20 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import sqlalchemy as db  # noqa: E402
 import yaml  # noqa: E402
 
+from bench.many_drops import (  # noqa: E402
+    NAME,
+    PIPELINES,
+    SIDES,
+    copy_events,
+    materialize_one,
+    names,
+    settle,
+)
 from tests.support.postgres import postgres  # noqa: E402
 
 LIMIT = 1.2
-NAME = "many"
-SIDES = {"plain": "bench.plain_drops", "ours": "ft_assets.definitions"}
-PIPELINES = {"plain": "plain", "ours": NAME}
 PIPELINE = """\
 dataset: {{uri: "{folder}/{{partition}}.jsonl", split: 0.8}}
 training: {{backend: cpu, base_model: {folder}, effective_batch_size: 8}}
@@ -72,10 +77,6 @@ query GraphCounts($assetKey: AssetKeyInput!) {
 """
 
 
-def names(count: int) -> list[str]:
-    return [f"drop-{number:06d}" for number in range(count)]
-
-
 def compare(measures: dict[str, Callable[[], object]], rounds: int) -> dict[str, Any]:
     """Each side once to warm up (the first of the two is reported), then in turn."""
     first = {side: seconds(measure) for side, measure in measures.items()}
@@ -102,86 +103,6 @@ def seconds(measure: Callable[[], object]) -> float:
 def load(module: str) -> None:
     """One process that loads a code location and resolves all its jobs."""
     subprocess.run([sys.executable, "-c", LOAD.format(module=module)], cwd=ROOT, check=True)
-
-
-def materialize_one(side: str, drop: str) -> None:
-    """One real run of the first asset for one drop."""
-    import dagster as dg
-
-    definitions: dg.Definitions = __import__(SIDES[side], fromlist=["defs"]).defs
-    with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions(f"{PIPELINES[side]}_drops", [drop])
-        done = definitions.resolve_job_def(PIPELINES[side]).execute_in_process(
-            instance=instance,
-            partition_key=drop,
-            asset_selection=[dg.AssetKey([PIPELINES[side], "raw_dataset"])],
-        )
-        if not done.success:
-            raise RuntimeError(f"{side}: the run of one drop failed")
-
-
-def copy_events(side: str, drop: str, others: Sequence[str]) -> None:
-    """The rows that the run left in the event log, once more for every other drop."""
-    import dagster as dg
-    from dagster._core.storage.event_log import SqlEventLogStorage
-    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
-    from dagster._core.storage.legacy_storage import LegacyEventLogStorage
-
-    key = dg.AssetKey([PIPELINES[side], "raw_dataset"]).to_string()
-    with dg.DagsterInstance.get() as instance:
-        instance.add_dynamic_partitions(f"{PIPELINES[side]}_drops", list(others))
-        storage: Any = instance.event_log_storage
-        if isinstance(storage, LegacyEventLogStorage):
-            storage = storage._storage.event_log_storage
-        assert isinstance(storage, SqlEventLogStorage)
-        with storage.index_connection() as connection:
-            query = db.select(Events).where(Events.c.asset_key == key, Events.c.partition == drop)
-            rows = [dict(row._mapping) for row in connection.execute(query.order_by(Events.c.id))]
-            assert rows
-            for start in range(0, len(others), 2000):
-                connection.execute(
-                    Events.insert(),
-                    [
-                        {
-                            **{name: value for name, value in row.items() if name != "id"},
-                            "partition": other,
-                            "event": row["event"].replace(drop, other),
-                        }
-                        for other in others[start : start + 2000]
-                        for row in rows
-                    ],
-                )
-
-
-def settle(drops: Sequence[str]) -> str:
-    """The ledger of our sensor as it is once every drop has run; returns its cursor."""
-    import dagster as dg
-    from dagster._core.storage.runs.schema import KeyValueStoreTable
-
-    from ft_assets.automation.new_data.ledger import Asked, sql_storage
-    from ft_assets.automation.new_data.state import Cursor
-    from ft_assets.config import find_pipelines
-    from ft_assets.definitions import default_resources
-
-    (pipeline,) = [one for one in find_pipelines() if one.spec.name == NAME]
-    sources = default_resources()["sources"]
-    position, rows = "", []
-    while True:
-        page = sources.drops_after(pipeline.spec.dataset.uri, position, base_dir=pipeline.folder)
-        for drop, version in page.drops.items():
-            row = Asked(1, version.token, seen=True).row()
-            rows.append({"key": f"ft/asked/{NAME}/{drop}", "value": row})
-        position = page.position
-        if page.end:
-            break
-    assert len(rows) == len(drops)
-    with (
-        dg.DagsterInstance.get() as instance,
-        sql_storage(instance.run_storage).connect() as connection,
-    ):
-        for start in range(0, len(rows), 5000):
-            connection.execute(KeyValueStoreTable.insert(), rows[start : start + 5000])
-    return Cursor(watermark=position).text()
 
 
 def ticks(cursor: str, rounds: int) -> dict[str, Any]:
