@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from ft_assets.assets.trained_rows import split_of
 from ft_assets.data.digest_set import DigestSet
 from ft_assets.data.row_blocks import row_blocks
 from ft_assets.data.split import TRAIN_FILE
 from resources.errors import UserError
+from resources.record import Record
 from resources.registry.rules import no_champion
 
 if TYPE_CHECKING:
@@ -35,10 +35,8 @@ _PLACE = re.compile(
 _NO_PARTITION = "_"
 
 
-class Champion(BaseModel):
+class Champion(Record):
     """A registered version that a candidate is compared with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     """Name of the registered model."""

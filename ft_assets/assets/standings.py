@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import BaseModel, ConfigDict
 
 from ft_assets.cards.sources import input_of
 from ft_assets.config.recipes import DEFAULT
@@ -17,6 +16,7 @@ from ft_assets.court import Verdict
 from ft_assets.evaluation.report_rows import BASE, CANDIDATE
 from ft_assets.evaluation.summary import EvaluationSummary, ModelSummary
 from ft_assets.training.outcome import TrainOutcome
+from resources.record import Record
 from resources.sources.partitions import natural_order
 
 if TYPE_CHECKING:
@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 _REPORT, _MODEL = "eval_report", "finetuned_model"
 
 
-class Standing(BaseModel):
+class Standing(Record):
     """One model on the leaderboard: a recipe on a drop."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     recipe: str
     """``default`` for the training block itself."""

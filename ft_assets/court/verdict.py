@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ft_assets.config.promotion import PromotionConfig
+from resources.record import Record
 
 Check = Literal["complete", "beats_base", "beats_champion", "no_forgetting"]
 CHECKS: tuple[Check, ...] = ("complete", "beats_base", "beats_champion", "no_forgetting")
@@ -18,11 +19,7 @@ Against = Literal["base", "champion", "threshold"]
 Rule = Literal["better", "not_worse", "min", "max"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Comparison(_Record):
+class Comparison(Record):
     """One metric of the candidate beside another model's, document by document, or a threshold."""
 
     check: Check
@@ -57,7 +54,7 @@ class Comparison(_Record):
     """One sentence, with the numbers."""
 
 
-class CheckVerdict(_Record):
+class CheckVerdict(Record):
     """What one of the checks before registration says."""
 
     name: Check
@@ -66,14 +63,14 @@ class CheckVerdict(_Record):
     """One sentence, or some with semicolons between them."""
 
 
-class Overrule(_Record):
+class Overrule(Record):
     """Who promoted a candidate that the court refused."""
 
     name: str
     reason: str
 
 
-class Settings(_Record):
+class Settings(Record):
     """What the verdict was reached by, so that it can be reached again."""
 
     promotion: PromotionConfig = PromotionConfig()
@@ -85,7 +82,7 @@ class Settings(_Record):
     """Whether the registry had a champion other than the candidate."""
 
 
-class Verdict(_Record):
+class Verdict(Record):
     """Whether a candidate may be registered, and why."""
 
     passed: bool

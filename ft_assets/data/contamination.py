@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.data.document_search import DocumentSearch
 from ft_assets.data.held_out_overlap import HELD_OUT_TASK
 from ft_assets.data.question_probes import THRESHOLD
@@ -24,6 +22,7 @@ from ft_assets.data.redaction import excerpt
 from ft_assets.data.row_files import json_line, read_rows, writing
 from ft_assets.data.task_overlap import Kind, word_start
 from resources.errors import UserError
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +38,7 @@ OnContamination = Literal["drop", "fail", "report"]
 _EXCERPT = 200  # characters of a row and of a document in the list
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ContaminatedRow(_Frozen):
+class ContaminatedRow(Record):
     """A row and the document that it holds most surely, side by side."""
 
     row: int
@@ -63,7 +58,7 @@ class ContaminatedRow(_Frozen):
     """Further documents that the row holds."""
 
 
-class TaskContamination(_Frozen):
+class TaskContamination(Record):
     """What of one task stands in the training rows."""
 
     documents: int
@@ -73,7 +68,7 @@ class TaskContamination(_Frozen):
     """Rows that hold at least one of its documents."""
 
 
-class ContaminationReport(_Frozen):
+class ContaminationReport(Record):
     """What was compared and what was found. ``rows`` is ``kept_rows`` and what was dropped."""
 
     documents: int

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.data.row_blocks import row_blocks
 from ft_assets.data.row_files import parse_row, writing
 from ft_assets.data.side import below
 from ft_assets.data.task_overlap import DocumentIndex, TaskDocument, words
 from ft_assets.data.texts import said
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +44,8 @@ _DRAWN = b"ft-assets whole"
 _GRAM = 3  # words
 
 
-class HeldOutDocuments(BaseModel):
+class HeldOutDocuments(Record):
     """How much of a held-out side is compared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     compared: int

@@ -10,11 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.data.fast_rows import ROLE_OF
 from ft_assets.data.row_counts import SHAPES, RowCounts
 from ft_assets.data.sensitive import hidden
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +33,8 @@ _JSON_TYPES: dict[type, str] = {
 }
 
 
-class DroppedRow(BaseModel):
+class DroppedRow(Record):
     """One row that was left out; a line of ``dropped.jsonl``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str
     row: int
@@ -51,10 +48,8 @@ class DroppedRow(BaseModel):
     """At most 80 characters of the row, redacted."""
 
 
-class SourceKey(BaseModel):
+class SourceKey(Record):
     """A key at the top of the source rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     """How many rows have it with something other than null."""
@@ -62,10 +57,8 @@ class SourceKey(BaseModel):
     """The JSON types of its values, null left out."""
 
 
-class IngestReport(BaseModel):
+class IngestReport(Record):
     """What became of the rows of a data drop."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: dict[str, int]
     """Rows read per file, by the name the user gave."""

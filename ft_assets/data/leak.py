@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from ft_assets.data.digest_set import DigestSet
 from ft_assets.data.row_blocks import row_blocks
 from ft_assets.data.row_files import parse_row, read_rows
 from ft_assets.data.side import below
+from resources.record import Record
 
 if TYPE_CHECKING:
     from ft_assets.data.near_duplicates import Grams, View
@@ -36,10 +36,8 @@ _MOST_GRAMS = 2_000_000  # of all rows of the sample: some 200 MB
 _DRAWN = b"ft-assets leak"
 
 
-class LeakReport(BaseModel):
+class LeakReport(Record):
     """What the two sides have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     equal: int
     """Training rows that equal a held-out row; all were compared."""

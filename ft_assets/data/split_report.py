@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from ft_assets.data.redaction import excerpt
 from ft_assets.data.row_blocks import row_blocks
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,10 +35,8 @@ _MANY_NEAR = 0.2  # share of the training rows from which dropping them deserves
 _FAR_OFF = 0.1  # from the ratio that was asked for: groups are uneven
 
 
-class StratumCount(BaseModel):
+class StratumCount(Record):
     """How one stratum was divided, or all that are not named one by one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str | None
     """Shortened and redacted; None for the rest together."""
@@ -45,20 +44,16 @@ class StratumCount(BaseModel):
     held_out_rows: int
 
 
-class DropRows(BaseModel):
+class DropRows(Record):
     """The rows of one drop, as they came."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     drop: str
     rows: int
     """Before equal, near and other rows are left out."""
 
 
-class SplitReport(BaseModel):
+class SplitReport(Record):
     """How the rows were divided. ``rows_in`` is the sum of both sides and of ``dropped``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows_in: int
     """All rows that were read, those of a held-out set of the user's own among them."""
@@ -94,7 +89,7 @@ class SplitReport(BaseModel):
     """SHA-256 over the lines of ``train.jsonl``."""
     held_out_digest: str
     warnings: list[str]
-    drops: list[DropRows] = []
+    drops: list[DropRows] = Field(default_factory=list[DropRows])
     """Where drops are accumulated: the drops whose rows were read, in that order."""
 
 

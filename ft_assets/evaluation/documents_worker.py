@@ -9,17 +9,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ft_assets.evaluation.noise import keep_local, silence_before_import, silence_libraries
 from ft_assets.evaluation.task_documents import write_task_documents
 from resources.launcher.child import Reporter, leave, run_worker
+from resources.record import Record
 
 
-class DocumentsPlan(BaseModel):
+class DocumentsPlan(Record):
     """Whose documents, and where to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: list[str] = Field(min_length=1)
     """lm-eval tasks, groups or tags."""

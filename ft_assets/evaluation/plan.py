@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ft_assets.evaluation.arguments import check_model_args, normal_gen_kwargs
 from resources.errors import UserError
+from resources.record import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,11 +50,7 @@ def _checked_limit(limit: int) -> int:
     return limit
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelUnderTest(_Strict):
+class ModelUnderTest(Record):
     """One model to score."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
@@ -64,7 +61,7 @@ class ModelUnderTest(_Strict):
     """Of what stands in the folder: the artifact's data version, or the base model's digest."""
 
 
-class EvaluationPlan(_Strict):
+class EvaluationPlan(Record):
     """All that one evaluation needs. Writing it and reading it back gives the same plan.
 
     Raises:

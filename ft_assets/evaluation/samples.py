@@ -11,19 +11,18 @@ import re
 from typing import TYPE_CHECKING
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from resources.errors import UserError
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
-class Sample(BaseModel):
+class Sample(Record):
     """What one model scored on one document."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     """Of the document: the row's id in the held-out task, else its place and digest."""

@@ -11,7 +11,7 @@ import numbers
 from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ft_assets.evaluation.answer_scores import METRICS as ANSWER_METRICS
 from ft_assets.evaluation.scores import (
@@ -22,6 +22,7 @@ from ft_assets.evaluation.scores import (
     mean,
     ratio,
 )
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,11 +36,7 @@ _GONE = ("differences",)
 _NOT_METRICS = ("alias", "name", "sample_count", "sample_len")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HeldOutSummary(_Record):
+class HeldOutSummary(Record):
     """One model on the held-out split. Standard errors are null for fewer than two rows."""
 
     loss: float | None
@@ -77,7 +74,7 @@ class HeldOutSummary(_Record):
     """Per reason, the rows that were chosen for generation and got no answer."""
 
 
-class ModelSummary(_Record):
+class ModelSummary(Record):
     """All results of one model."""
 
     held_out: HeldOutSummary | None
@@ -86,7 +83,7 @@ class ModelSummary(_Record):
     with lm-eval's filter behind a comma when it is not ``none``)."""
 
 
-class EvaluationSummary(_Record):
+class EvaluationSummary(Record):
     """What ``results.json`` holds."""
 
     models: dict[str, ModelSummary]

@@ -10,17 +10,15 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from resources.record import Record
 
 _IMAGE_VARIABLES = ("FT_IMAGE", "DAGSTER_CURRENT_IMAGE")
 
 HostKind = Literal["machine", "container", "kubernetes"]
 
 
-class BuilderRecord(BaseModel):
+class BuilderRecord(Record):
     """Who was at work, and where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     user: str = ""
     host: HostKind = "machine"

@@ -10,20 +10,17 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 import ft_assets
 import resources
 from ft_assets.provenance.digest import files_digest
+from resources.record import Record
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SUFFIXES = {".py", ".yaml", ".html", ".jinja"}
 
 
-class CodeRecord(BaseModel):
+class CodeRecord(Record):
     """The code that was at work."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str = ""
     """sha256 over the names and contents of the sources of ``ft_assets`` and ``resources``."""

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ft_assets.provenance.builder import BuilderRecord, this_builder
 from ft_assets.provenance.code import CodeRecord, this_code
+from resources.record import Record
 
 _PACKAGES = (
     "ft-assets",
@@ -25,10 +26,8 @@ _PACKAGES = (
 )
 
 
-class InputRecord(BaseModel):
+class InputRecord(Record):
     """One artifact that another was made from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     asset: str
     digest: str
@@ -37,10 +36,8 @@ class InputRecord(BaseModel):
     partition: str | None = None
 
 
-class ProvenanceRecord(BaseModel):
+class ProvenanceRecord(Record):
     """Who made an artifact, from what, with which configuration and code."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pipeline: str
     recipe: str | None = None

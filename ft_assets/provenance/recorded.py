@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 
 from ft_assets.provenance.statement import base_model_of, sources_of
 from ft_assets.training.base_model import BaseModelRef
+from resources.record import Record
 
 
-class _Read(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class _Read(Record):
+    model_config = ConfigDict(extra="ignore")
 
 
 class RecordedInput(_Read):
@@ -57,7 +58,7 @@ class RecordedMaking(_Read):
     platform: str = ""
     builder: RecordedBuilder = RecordedBuilder()
     code: RecordedCode = RecordedCode()
-    packages: dict[str, str] = {}
+    packages: dict[str, str] = Field(default_factory=dict)
 
 
 class RecordedFile(_Read):

@@ -15,11 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from ft_assets.provenance.digest import file_digest, files_digest, value_digest
 from ft_assets.training.templates import chat_template_text
 from resources.errors import UserError
+from resources.record import Record
 
 _HUB = re.compile(
     r"(?:hf://)?(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?"
@@ -32,10 +33,8 @@ RECORD = "base_model.json"
 """In a prepared folder: which base model it is."""
 
 
-class BaseModelRef(BaseModel):
+class BaseModelRef(Record):
     """A base model, found but not yet loaded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     name: str
     """How it was named, for people."""
@@ -48,7 +47,7 @@ class BaseModelRef(BaseModel):
     """sha256 of what it consists of; with a template or tokens of the user's, of those too."""
     chat_template: str | None = None
     """Jinja text to use because the model has none."""
-    special_tokens: dict[str, str] = {}
+    special_tokens: dict[str, str] = Field(default_factory=dict)
     """Special tokens to use in place of the tokenizer's own."""
     hf_token_env: str
     """Name of the environment variable with the hub token."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from resources.record import Record
 
 BUCKETS = 256
 """Token ids are counted by their remainder: enough to see other words, small enough to keep."""
@@ -22,10 +22,8 @@ TOKEN_LIMIT = 0.05
 """Jensen-Shannon divergence of the tokens, in bits, above which they are other ones."""
 
 
-class TokenShape(BaseModel):
+class TokenShape(Record):
     """What of a drop's training rows is kept to compare the next drop with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     percentiles: list[int]
@@ -34,10 +32,8 @@ class TokenShape(BaseModel):
     """Tokens by id modulo 256."""
 
 
-class Drift(BaseModel):
+class Drift(Record):
     """How far a drop is from the one before it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     before: str
     """The drop that it is compared with."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.provenance.digest import file_digest
+from resources.record import Record
 
 
-class FileRecord(BaseModel):
+class FileRecord(Record):
     """One file as it was written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bytes: int
     sha256: str

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from resources.record import Record
 
 Eos = Literal["turn", "all", "last", "none"]
 
 
-class MaskPolicy(BaseModel):
+class MaskPolicy(Record):
     """What is trained on where the rows do not say so themselves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     roles_to_train: tuple[str, ...] = ("assistant",)
     """Roles whose turns are trained on."""

@@ -12,17 +12,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from resources.record import Record
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_DIR = "tensorboard"
 """Beside it, where the run writes TensorBoard files too."""
 
 
-class StepMetrics(BaseModel):
+class StepMetrics(Record):
     """One optimizer step. None stands for what the backend does not say, or not at this step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     time: float = Field(default_factory=time.time)
     """Seconds since 1970."""

@@ -11,11 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.file_records import FileRecord, changed_file, record_files
 from ft_assets.training.outcome import verify_model
 from resources.errors import UserError
+from resources.record import Record
 
 CHOICE_FILE = "model_choice.json"
 MODELS = "hf_format"
@@ -29,10 +28,8 @@ _LAST_EPOCH = "last_epoch"
 """instructlab-training's name with ``keep_last_checkpoint_only``, overwritten at each epoch."""
 
 
-class ModelChoice(BaseModel):
+class ModelChoice(Record):
     """The model of a run, verified."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model_dir: str
     """Relative to the run folder."""

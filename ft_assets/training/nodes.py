@@ -18,10 +18,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from resources.errors import UserError
 from resources.launcher.child import INTERRUPTED_EXIT, USER_ERROR_EXIT
+from resources.record import Record
 
 FOLDER = "nodes"
 """In the run folder."""
@@ -38,10 +39,8 @@ class NodeLostError(Exception):
     """Another node never came, or gives no sign of life any more."""
 
 
-class Ended(BaseModel):
+class Ended(Record):
     """How a node's part ended: 0, 1, 2 (bad input) or 130 (interrupted), and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: int
     message: str = ""
@@ -64,10 +63,8 @@ class Ended(BaseModel):
             raise RuntimeError(f"node {node} failed: {self.message}")
 
 
-class Board(BaseModel):
+class Board(Record):
     """Node 0's file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     beat: int = 0
     known: dict[int, str] = Field(default_factory=dict[int, str])
@@ -77,10 +74,8 @@ class Board(BaseModel):
     ended: Ended | None = None
 
 
-class Note(BaseModel):
+class Note(Record):
     """Another node's file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     token: str
     ended: Ended | None = None

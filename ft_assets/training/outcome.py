@@ -11,20 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from resources.errors import UserError
+from resources.record import Record
 
 OUTCOME_FILE = "outcome.json"
 
 
-class TrainOutcome(BaseModel):
+class TrainOutcome(Record):
     """Result of one run. Times in seconds, memory in MiB, losses in nats per token.
 
     None stands for what the backend does not say.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model_dir: str
     """The model folder, relative to the run folder."""

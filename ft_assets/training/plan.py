@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ft_assets.config.kubernetes import KubernetesConfig
 from ft_assets.config.roles import ROLES
@@ -25,6 +25,7 @@ from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.profiling.window import ProfileWindow
 from ft_assets.training.start import Start
 from resources.errors import UserError
+from resources.record import Record
 
 CODE_VERSION = "3"
 """Raise it when the same plan would train another model."""
@@ -32,10 +33,8 @@ CODE_VERSION = "3"
 Algorithm = Literal["sft", "osft", "lora_sft"]
 
 
-class TrainPlan(BaseModel):
+class TrainPlan(Record):
     """One training run, complete: the worker needs nothing else."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     algorithm: Algorithm
     backend: Backend

@@ -8,17 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.base_folder import prepare
 from ft_assets.training.base_model import BaseModelRef
 from resources.launcher.child import Reporter, leave, run_worker
+from resources.record import Record
 
 
-class PreparePlan(BaseModel):
+class PreparePlan(Record):
     """Which base model, and where prepared ones are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_model: BaseModelRef
     models_dir: str

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from resources.record import Record
 
 
-class Start(BaseModel):
+class Start(Record):
     """A registered version that a training starts from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     """Name of the registered model."""

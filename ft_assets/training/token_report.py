@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from ft_assets.data.row_files import read_rows
 from ft_assets.training.drift import BUCKETS, TokenShape, shape_of
@@ -25,6 +24,7 @@ from ft_assets.training.encode import EncodedRow, encode_many
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.token_rows import TokenCounts, training_rows
 from resources.launcher.child import Reporter
+from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +35,8 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 _BINS = 40
 
 
-class TokenReport(BaseModel):
+class TokenReport(Record):
     """The training rows as tokens of one base model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     """Rows that will be trained on."""

@@ -13,23 +13,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.base_folder import prepare, refuse_longer_rows
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
 from ft_assets.training.token_report import count_tokens, preview_page, preview_rows
 from resources.launcher.child import Reporter, leave, run_worker
+from resources.record import Record
 
 REPORT_FILE = "tokens.json"
 PREVIEW_FILE = "preview.html"
 _PREVIEWED = 8
 
 
-class TokenPlan(BaseModel):
+class TokenPlan(Record):
     """Which rows, as tokens of which model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     title: str
     base_model: BaseModelRef

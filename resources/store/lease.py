@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
+
+from resources.record import Record
 
 LEASES = ".leases"
 """The folder of leases in a store; no asset key can be called so."""
@@ -31,10 +33,10 @@ class LeaseLostError(Exception):
     """
 
 
-class Holder(BaseModel):
+class Holder(Record):
     """Who holds a lease, for the message of who waits. Holds no secret."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     run_id: str
     step: str
@@ -52,10 +54,10 @@ class Holder(BaseModel):
         )
 
 
-class LeaseRecord(BaseModel):
+class LeaseRecord(Record):
     """What is written down about a lease. A record is never changed, only followed by another."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     holder: Holder
     term: int

@@ -11,20 +11,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AfterValidator, ConfigDict, JsonValue, ValidationError
 from pydantic_core import to_json
 
 from resources.errors import UserError
+from resources.record import Record
 from resources.store.names import check_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
-class ManifestFile(BaseModel):
+class ManifestFile(Record):
     """One file of an artifact."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     path: Annotated[str, AfterValidator(check_file_name)]
     """Relative to the artifact, with forward slashes."""
@@ -33,10 +34,10 @@ class ManifestFile(BaseModel):
     sha256: str
 
 
-class Manifest(BaseModel):
+class Manifest(Record):
     """Everything there is to know about an artifact without opening its files."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     schema_version: Literal[1] = 1
     key: tuple[str, ...]

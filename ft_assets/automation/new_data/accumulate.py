@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 
 from ft_assets.automation.new_data.ledger import Asked, put_forward, sql_storage
+from resources.record import Record
 from resources.sources.partitions import natural_order
 
 if TYPE_CHECKING:
@@ -26,16 +27,16 @@ _REMEMBERED = 1000
 _DIGITS = 10
 
 
-class Changes(BaseModel):
+class Changes(Record):
     """Where asked data has changed, as it stands in the table."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     revision: int = 0
     newest: str = ""
     """The last drop, in natural order, that was ever asked for."""
     generation: int = 0
-    places: list[tuple[str, int]] = []
+    places: list[tuple[str, int]] = Field(default_factory=list[tuple[str, int]])
     """A drop that changed, and the generation that begins behind it; both rise."""
 
     def token(self, drop: str, own: str) -> str:

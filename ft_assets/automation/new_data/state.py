@@ -6,7 +6,9 @@ a cursor that is lost, old or reset costs another look, and never a run.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
+
+from resources.record import Record
 
 WATCHED = 200
 """Most drops that are watched at a time; the others wait at the source."""
@@ -14,10 +16,8 @@ SHORT = 16
 """Hexadecimal digits of a token that stand in a cursor and in a run key."""
 
 
-class Watched(BaseModel):
+class Watched(Record):
     """A drop whose version has not been asked for yet."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     token: str
     """Its version as it was last seen, in short."""
@@ -38,18 +38,16 @@ class Watched(BaseModel):
         return self.unmarked or (self.rows is not None and not self.enough)
 
 
-class Cursor(BaseModel):
+class Cursor(Record):
     """Where looking stands."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int = 1
     watermark: str = ""
     """Position in the source's listing up to which all has been seen once."""
     sweep: str = ""
     """Position of the second, rolling look, which finds what changed or came in between."""
-    watched: dict[str, Watched] = {}
-    awaited: list[str] = []
+    watched: dict[str, Watched] = Field(default_factory=dict[str, Watched])
+    awaited: list[str] = Field(default_factory=list)
     """Drops that were asked for and whose run has not been seen."""
 
     def text(self) -> str:

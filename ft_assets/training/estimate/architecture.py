@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict
-
 from resources.errors import UserError
+from resources.record import Record
 
 Shape = tuple[int, ...]
 
@@ -31,10 +30,8 @@ class NotEstimatedError(UserError):
     """A model of a kind that may well be trained, and whose memory is not known beforehand."""
 
 
-class Architecture(BaseModel):
+class Architecture(Record):
     """A causal language model as tensors with names and shapes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     name: str
     """How the base model is named."""

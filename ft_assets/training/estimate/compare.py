@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.estimate.estimate import TrainingEstimate
 from ft_assets.training.estimate.world import GIB
 from ft_assets.training.outcome import TrainOutcome
+from resources.record import Record
 
 _MIB_PER_GIB = 1024
 
 
-class ComparedRow(BaseModel):
+class ComparedRow(Record):
     """One figure, estimated and actual; None where one of the two is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     figure: str
     estimated: float | None

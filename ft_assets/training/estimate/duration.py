@@ -5,12 +5,11 @@ The assumed speeds are constants with their source. A speed that was measured go
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.estimate.architecture import Architecture
 from ft_assets.training.estimate.rows import Part, Rows
 from ft_assets.training.estimate.trained import Trained
 from ft_assets.training.estimate.world import GIB, World
+from resources.record import Record
 
 MFU = {"instructlab-training": 0.40, "mini-trainer": 0.30, "peft": 0.25}
 """Assumed share of a GPU's peak that training reaches (6 N per token, recomputation not counted):
@@ -46,10 +45,8 @@ CPU_SECONDS_AT_START = 1.0
 _ADAM_TRAFFIC = 28
 
 
-class Duration(BaseModel):
+class Duration(Record):
     """How long a run takes, in hours; cost in the currency of ``gpu_hour_price``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens_per_second: float
     """Over all GPUs."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.config import KubernetesConfig, TrainingConfig
 from ft_assets.training.estimate import advice
 from ft_assets.training.estimate.architecture import Architecture
@@ -17,6 +15,7 @@ from ft_assets.training.estimate.rows import Part, Rows, largest_part, rows_of
 from ft_assets.training.estimate.trained import Trained, trained_parameters
 from ft_assets.training.estimate.world import GIB, World
 from ft_assets.training.token_report import TokenReport
+from resources.record import Record
 
 FITS_SHARE = 0.9
 """Share of the memory that an estimate may fill: allocators waste the rest."""
@@ -28,10 +27,8 @@ _HOST_PROCESS_BYTES = 3 * GIB
 """Python, CUDA's libraries and pinned buffers of one training process on the host."""
 
 
-class TrainingEstimate(BaseModel):
+class TrainingEstimate(Record):
     """What a run will need and take. Memory in bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_model: str
     algorithm: str

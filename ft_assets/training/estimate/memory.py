@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.config import TrainingConfig
 from ft_assets.training.estimate.architecture import Architecture
 from ft_assets.training.estimate.rows import Part
 from ft_assets.training.estimate.trained import Trained
 from ft_assets.training.estimate.world import GIB, World
+from resources.record import Record
 
 _FP32, _BF16 = 4, 2
 _ADAM_BYTES = 8
@@ -38,10 +37,8 @@ _HEAP_WASTE = 0.4
 back. Measured on SmolLM2-135M: 0.35 to 0.45."""
 
 
-class Memory(BaseModel):
+class Memory(Record):
     """Bytes of one GPU, or of the process that trains on the CPU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: int
     gradients: int

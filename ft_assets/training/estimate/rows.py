@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import math
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.config import TrainingConfig
 from ft_assets.training.estimate.world import World
 from ft_assets.training.token_report import TokenReport
+from resources.record import Record
 
 _FAR_OUT = 3.0
 """Standard deviations above the mean batch that the largest one of a run reaches."""
 
 
-class Part(BaseModel):
+class Part(Record):
     """The largest part of a batch that goes through the model at once, per GPU."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokens: int
     trained_tokens: int
     """Upper bound without a token report: all of them."""
 
 
-class Rows(BaseModel):
+class Rows(Record):
     """What the token report says of the rows, under this configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int
     rows_dropped: int

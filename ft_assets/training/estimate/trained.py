@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.config import TrainingConfig
 from ft_assets.training.estimate.architecture import Architecture, Shape
+from resources.record import Record
 
 _QKVO = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 _LLAMA = (*_QKVO, "mlp.gate_proj", "mlp.down_proj", "mlp.up_proj")
@@ -54,10 +53,8 @@ _OSFT_PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
 _MATRIX = 2
 
 
-class Trained(BaseModel):
+class Trained(Record):
     """Parameters of a run, in elements."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stored: int
     """Elements held as weights, trainable or not."""

@@ -5,21 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.config import KubernetesConfig, TrainingConfig
 from ft_assets.config.kubernetes.quantity import parse_quantity
 from ft_assets.training.arguments.backends import GPU_BACKEND
+from resources.record import Record
 
 GIB = 1024**3
 
 Sharding = Literal["FULL_SHARD", "SHARD_GRAD_OP", "HYBRID_SHARD", "NO_SHARD"]
 
 
-class World(BaseModel):
+class World(Record):
     """The machines of one run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backend: str
     on_gpu: bool

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.metrics import StepMetrics
+from resources.record import Record
 
 Severity = Literal["error", "warning", "advice"]
 """error: the run cannot be trusted. warning: look at it. advice: it could be set up better."""
 
 
-class Finding(BaseModel):
+class Finding(Record):
     """One thing that is wrong with a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
     """The rule, in a word or two: ``diverged``."""
@@ -32,10 +29,8 @@ class Finding(BaseModel):
         return f"{self.seen}: {self.remedy}"
 
 
-class Planned(BaseModel):
+class Planned(Record):
     """What the plan of a run says of its learning rate; the rest is in the metrics."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     lr_scheduler: str = "cosine"
     warmup_steps: int = 0

@@ -12,10 +12,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ft_assets.training.file_records import FileRecord, changed_file, record_files
 from resources.launcher.child import Reporter
+from resources.record import Record
 
 MANIFEST = "manifest.json"
 PARTIAL = "partial"
@@ -27,10 +28,8 @@ _KEPT = 2
 _SHORT = 12
 
 
-class CheckpointManifest(BaseModel):
+class CheckpointManifest(Record):
     """What a checkpoint is and which files it has."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     """Optimizer steps that were done."""

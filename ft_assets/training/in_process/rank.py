@@ -19,13 +19,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ft_assets.training.limits import COLLECTIVE_TIMEOUT, limit
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from resources.errors import UserError
 from resources.launcher.child import INTERRUPTED_EXIT, USER_ERROR_EXIT, Reporter
+from resources.record import Record
 
 TALK = "FT_RANKS"
 """Environment variable: the folder in which a node's processes tell the one that started them."""
@@ -36,10 +35,8 @@ REPORTS = "reports"
 _PR_SET_PDEATHSIG = 1
 
 
-class RankEnd(BaseModel):
+class RankEnd(Record):
     """How one process ended."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     status: int
     """0, 1, 2 (bad input) or 130 (interrupted), as every worker's."""

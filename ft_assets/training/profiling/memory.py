@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from ft_assets.training.profiling.files import MEMORY_FILE
 from ft_assets.training.profiling.timeline import MemoryPoint, memory_point
 from resources.errors import UserError
+from resources.record import Record
 
 MAX_POINTS = 2000
 """Points of one timeline at most; of those that fall together the highest is kept."""
@@ -23,8 +24,8 @@ _SIGN_OF_TENSOR = {"alloc": 1, "free_requested": -1}
 _SIGN_OF_SEGMENT = {"segment_alloc": 1, "segment_map": 1, "segment_free": -1, "segment_unmap": -1}
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Record(Record):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Segment(_Record):

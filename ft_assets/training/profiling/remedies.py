@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from resources.record import Record
 
 if TYPE_CHECKING:
     from ft_assets.training.profiling.categories import Category
@@ -25,10 +25,8 @@ SMALL_KERNEL_SECONDS = 10e-6
 COUNT = 3
 
 
-class Remedy(BaseModel):
+class Remedy(Record):
     """One thing to change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     finding: str
     """What was measured."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ft_assets.training.profiling.categories import Category, direction_of
 from ft_assets.training.profiling.chrome_trace import read_events
@@ -14,16 +14,13 @@ from ft_assets.training.profiling.memory import MemoryRecord, load_memory
 from ft_assets.training.profiling.remedies import SMALL_KERNEL_SECONDS, Remedy, remedies_for
 from ft_assets.training.profiling.timeline import Timeline, Use, read_timeline
 from resources.errors import UserError
+from resources.record import Record
 
 TOP = 15
 _MICRO = 1e-6
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CategoryTime(_Part):
+class CategoryTime(Record):
     """One kind of work; the share is of the work, which is the sum of all own times."""
 
     category: Category
@@ -32,7 +29,7 @@ class CategoryTime(_Part):
     calls: int
 
 
-class OperatorTime(_Part):
+class OperatorTime(Record):
     """One kernel, or on the CPU one operator, without what it called."""
 
     name: str
@@ -42,7 +39,7 @@ class OperatorTime(_Part):
     calls: int
 
 
-class IdleTime(_Part):
+class IdleTime(Record):
     """Gaps between kernels, or on the CPU between operators; the share is of the window."""
 
     seconds: float
@@ -51,7 +48,7 @@ class IdleTime(_Part):
     count: int
 
 
-class CopyTimes(_Part):
+class CopyTimes(Record):
     """Seconds of copies by direction, and of filling with a value."""
 
     h2d: float = 0.0
@@ -61,7 +58,7 @@ class CopyTimes(_Part):
     set: float = 0.0
 
 
-class MemoryUse(_Part):
+class MemoryUse(Record):
     """MiB, and a share between 0 and 1; None where nothing tells."""
 
     peak_allocated_mib: float | None
@@ -74,7 +71,7 @@ class MemoryUse(_Part):
     """Share of the reserved GPU memory that no tensor held at its peak."""
 
 
-class ProfileSummary(_Part):
+class ProfileSummary(Record):
     """What a profile says. Times in seconds, shares between 0 and 1."""
 
     trace: str
