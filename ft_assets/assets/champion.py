@@ -1,29 +1,22 @@
 """The champion that a candidate has to beat, and what it takes to meet it fairly.
 
-Belongs here: which registered version that is, its model folder in the artifact store, and the
-candidate's held-out rows that it was trained on. Does not belong here: how models are evaluated.
+Belongs here: which registered version that is, and its model folder in the artifact store. Does not
+belong here: how models are evaluated, and which rows are left out (``ft_assets.data.left_out``).
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ft_assets.assets.trained_rows import split_of
-from ft_assets.data.digest_set import DigestSet
-from ft_assets.data.row_blocks import row_blocks
-from ft_assets.data.split import TRAIN_FILE
 from resources.errors import UserError
 from resources.record import Record
 from resources.registry.rules import no_champion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
     from resources.registry import RegisteredVersion, Registry
     from resources.store import Artifact, ArtifactStore
@@ -144,29 +137,6 @@ def open_champion(store: ArtifactStore, champion: Champion) -> OpenChampion:
     except UserError as error:
         raise _lost(champion, f"the rows that it was trained on are not known: {error}") from error
     return OpenChampion(champion, model, split)
-
-
-def write_left_out(splits: Iterable[Artifact], held_out: Path, target: Path) -> int:
-    """Write the ids of the held-out rows that were trained on before; how many there are.
-
-    All files are read once, block by block.
-
-    Args:
-        splits: whose training rows are looked through.
-        held_out: the candidate's held-out rows.
-        target: one id per line.
-    """
-    found = 0
-    with tempfile.TemporaryDirectory(dir=target.parent) as work, target.open("wb") as file:
-        trained = DigestSet(Path(work))
-        for split in splits:
-            for block in row_blocks(split.file(TRAIN_FILE)):
-                trained.add(block.digests)
-        for block in row_blocks(held_out):
-            for place in np.flatnonzero(trained.contains(block.digests)):
-                file.write(block.ids[place] + b"\n")
-                found += 1
-    return found
 
 
 def _versions(registry: Registry, name: str) -> list[RegisteredVersion]:

@@ -14,7 +14,6 @@ from ft_assets.assets.champion import (
     OpenChampion,
     open_champion,
     opponent,
-    write_left_out,
 )
 from ft_assets.assets.earlier import known_versions, made_before
 from ft_assets.assets.evaluating import (
@@ -38,7 +37,8 @@ from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.trained_rows import trained_before
 from ft_assets.checks.court_checks import check_results, check_specs
 from ft_assets.config import Pipeline
-from ft_assets.court import Verdict, judge
+from ft_assets.court import Verdict
+from ft_assets.data.split_report import TRAIN_FILE
 from ft_assets.evaluation.plan import ModelUnderTest
 from ft_assets.evaluation.report_html import report_html, worst_regressions
 from ft_assets.evaluation.report_rows import BASE, CANDIDATE, CHAMPION, differences, result_rows
@@ -212,6 +212,8 @@ def _evaluate(
     ]
     leave_out = None
     if champion is not None:
+        from ft_assets.data.left_out import write_left_out  # loads numpy: not with the definitions
+
         this.context.log.info(f"Compared with the champion, {champion.champion}")
         models.insert(
             1,
@@ -223,7 +225,9 @@ def _evaluate(
         if held_out is not None:
             leave_out = output / LEFT_OUT_FILE
             before = trained_before(store, job.model, champion.model, job.split)
-            count = write_left_out(before, held_out, leave_out)
+            count = write_left_out(
+                (split.file(TRAIN_FILE) for split in before), held_out, leave_out
+            )
             this.context.log.info(f"Held-out rows that were trained on before, left out: {count}")
     evaluate(this, job.split, models, output, home=home, launcher=launcher, leave_out=leave_out)
 
@@ -266,6 +270,8 @@ def _publish(
 
 
 def _judge(this: Step, job: _Job, summary: EvaluationSummary, samples: Path) -> Verdict:
+    from ft_assets.court.judge import judge
+
     return judge(
         summary,
         samples,

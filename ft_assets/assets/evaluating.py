@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_assets.assets.step import Step
-from ft_assets.data.split import HELD_OUT_FILE
+from ft_assets.data.split_report import HELD_OUT_FILE
 from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.provenance.digest import files_digest, value_digest

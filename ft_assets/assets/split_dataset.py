@@ -2,27 +2,19 @@
 
 # Without postponed annotations: Dagster reads those of the asset's function.
 
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 
-from ft_assets.assets.drops_up_to import SHOWN, Drops, drops_up_to
+from ft_assets.assets.drops_up_to import SHOWN, drops_up_to
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.raw_dataset import keys
+from ft_assets.assets.split_page import split_metadata
 from ft_assets.assets.step import Materialized, Step, step, unchanged
 from ft_assets.cards import CARD_FILE, dataset_card
 from ft_assets.checks import split_checks
 from ft_assets.config import Pipeline
-from ft_assets.data.contamination import CONTAMINATED_FILE, ContaminationReport, decontaminate
-from ft_assets.data.held_out_overlap import HeldOutDocuments, write_held_out_documents
-from ft_assets.data.leak import LeakReport, find_leak
-from ft_assets.data.split import HELD_OUT_FILE, TRAIN_FILE, SplitReport, split
-from ft_assets.data.split_report import after_contamination
-from ft_assets.evaluation.documents_worker import DocumentsPlan
-from ft_assets.lineage import table
+from ft_assets.data.split_report import HELD_OUT_FILE, TRAIN_FILE, SplitReport
 from ft_assets.provenance.digest import value_digest
 from resources.errors import UserError
 from resources.home import Home
@@ -66,6 +58,8 @@ def split_dataset(
         home: Home,
         launcher: ProcessLauncher,
     ) -> Materialized:
+        from ft_assets.assets import splitting  # loads numpy: not with the definitions
+
         with step(context, pipeline, NAME, CODE_VERSION) as this, this.alone(home):
             raw = this.open(store, "raw_dataset")
             _require_keys(this, raw)
@@ -73,13 +67,15 @@ def split_dataset(
             before = store.find(this.key, this.partition)
             with this.publish(store, drops.inputs) as draft:
                 with this.working():
-                    report = _split(this, drops, draft.path)
-                found = _decontaminate(this, draft, home, launcher, report.held_out_rows)
+                    report = splitting.split_rows(this, drops, draft.path)
+                found = splitting.decontaminate_rows(
+                    this, draft, home, launcher, report.held_out_rows
+                )
                 if found is not None:
-                    report = _after(report, draft.path, found)
+                    report = splitting.after(report, draft.path, found)
                     draft.metadata["contamination"] = found.report.model_dump(mode="json")
                 with this.working():
-                    leak = _leak(this, draft.path, report)
+                    leak = splitting.leak(this, draft.path, report)
                 draft.metadata["report"] = report.model_dump(mode="json")
                 _write_card(this, draft, raw)
                 draft.data_version = _data_version(report)
@@ -89,7 +85,7 @@ def split_dataset(
             return this.result(
                 draft.artifact,
                 drops.inputs[:SHOWN],
-                _metadata(report, found.report if found else None),
+                split_metadata(report, found.report if found else None),
                 up_to_date=unchanged(before, draft.artifact),
                 check_results=[
                     split_checks.no_leak(this.key, leak),
@@ -118,105 +114,6 @@ def _require_keys(this: Step, raw: Artifact) -> None:
             )
 
 
-def _split(this: Step, drops: Drops, folder: Path) -> SplitReport:
-    config = this.spec.dataset
-    report = split(
-        drops.rows,
-        folder,
-        ratio=config.split,
-        seed=config.seed,
-        subset=config.subset,
-        near_duplicates=config.near_duplicates,
-        duplicates=config.duplicates,
-        near_in_training=config.near_duplicates_in_training,
-        grouped=config.group_by is not None,
-        stratified=config.stratify_by is not None,
-        eval_rows=drops.eval_rows or None,
-    )
-    return report.model_copy(update={"drops": drops.counts})
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """What the training side was compared with, and what was found."""
-
-    report: ContaminationReport
-    held_out: HeldOutDocuments | None
-
-
-def _decontaminate(
-    this: Step, draft: Draft, home: Home, launcher: ProcessLauncher, held_out_rows: int
-) -> _Compared | None:
-    """Leave out training rows that hold a held-out row or a question of the evaluation's tasks.
-
-    When rows are found and that is to fail, the folder with the list of them stays.
-    """
-    config = this.spec.dataset
-    tasks = this.spec.evaluation.tasks
-    if config.on_contamination == "ignore" or not (tasks or held_out_rows):
-        return None
-    folder = home.runs / f"{this.run_folder_prefix}-contamination"
-    folder.mkdir(parents=True, exist_ok=True)
-    documents = [_task_documents(this, folder, launcher)] if tasks else []
-    whole = folder / "held_out_documents.jsonl" if held_out_rows else None
-    with this.working():
-        held_out = (
-            write_held_out_documents(draft.path / HELD_OUT_FILE, whole, rows=held_out_rows)
-            if whole
-            else None
-        )
-        report = decontaminate(
-            draft.path / TRAIN_FILE,
-            documents,
-            folder / TRAIN_FILE,
-            held_out=whole,
-            threshold=config.contamination,
-            on_contamination=config.on_contamination,
-        )
-    (draft.path / TRAIN_FILE).unlink()
-    for name in (TRAIN_FILE, CONTAMINATED_FILE):
-        draft.take(folder / name, name)
-    shutil.rmtree(folder)
-    return _Compared(report, held_out)
-
-
-def _task_documents(this: Step, folder: Path, launcher: ProcessLauncher) -> Path:
-    """Have the documents of the evaluation's tasks written, in a process of its own."""
-    documents = folder / "task_documents.jsonl"
-    include = this.include_folder
-    plan = DocumentsPlan(
-        tasks=this.spec.evaluation.tasks,
-        include_path=str(include) if include else None,
-        output=str(documents),
-    )
-    this.run_worker(launcher, "ft_assets.evaluation.documents_worker", plan, folder / "plan.json")
-    return documents
-
-
-def _after(report: SplitReport, folder: Path, found: _Compared) -> SplitReport:
-    """The split's report after contaminated rows were left out."""
-    report = after_contamination(
-        report,
-        folder / TRAIN_FILE,
-        folder / HELD_OUT_FILE,
-        rows=found.report.kept_rows,
-        digest=found.report.digest,
-    )
-    warning = found.held_out.warning() if found.held_out else None
-    if warning is None:
-        return report
-    return report.model_copy(update={"warnings": [*report.warnings, warning]})
-
-
-def _leak(this: Step, folder: Path, report: SplitReport) -> LeakReport:
-    return find_leak(
-        folder / TRAIN_FILE,
-        folder / HELD_OUT_FILE,
-        near_duplicates=this.spec.dataset.near_duplicates,
-        rows=report.train_rows,
-    )
-
-
 def _write_card(this: Step, draft: Draft, raw: Artifact) -> None:
     """The README.md that a hub shows beside the rows."""
     metadata: Any = draft.metadata
@@ -240,61 +137,3 @@ def _data_version(report: SplitReport) -> str:
     return value_digest(
         [[HELD_OUT_FILE, report.held_out_digest], [TRAIN_FILE, report.train_digest]]
     )
-
-
-def _metadata(report: SplitReport, found: ContaminationReport | None) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "dagster/row_count": report.train_rows + report.held_out_rows,
-        "train_rows": report.train_rows,
-        "held_out_rows": report.held_out_rows,
-        "training_share": report.ratio_actual,
-        "rows_dropped": sum(report.dropped.values()),
-        "dropped": table([{"reason": why, "rows": n} for why, n in report.dropped.items()]),
-        "duplicates": report.duplicates,
-        "near_clusters": report.near_clusters,
-        "seed": report.seed,
-    }
-    if report.drops:
-        metadata["drops"] = len(report.drops)
-        metadata["rows_per_drop"] = table(
-            [{"drop": one.drop, "rows": one.rows} for one in report.drops[-SHOWN:]]
-        )
-    if report.groups:
-        metadata["groups"] = report.groups
-    if report.strata:
-        metadata["strata"] = table(
-            [
-                {
-                    "stratum": stratum.name if stratum.name is not None else "all others",
-                    "train": stratum.train_rows,
-                    "held out": stratum.held_out_rows,
-                }
-                for stratum in report.strata
-            ]
-        )
-    if found is not None:
-        metadata["contaminated_rows"] = found.contaminated_rows
-        metadata["contamination"] = table(
-            [
-                {
-                    "task": task,
-                    "documents": counts.documents,
-                    "found in the rows": counts.documents_found,
-                    "rows": counts.rows,
-                }
-                for task, counts in found.tasks.items()
-            ]
-        )
-        if found.examples:
-            metadata["contamination_examples"] = table(
-                [
-                    {
-                        "row": pair.row_excerpt,
-                        "question": pair.question_excerpt,
-                        "task": pair.task,
-                        "share": round(pair.containment, 3),
-                    }
-                    for pair in found.examples
-                ]
-            )
-    return metadata

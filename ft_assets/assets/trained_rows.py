@@ -2,7 +2,7 @@
 
 What a model was trained on it may have learned by heart, so that no other is fairly compared with
 it there. Belongs here: which splits these are. Does not belong here: leaving rows out
-(``champion.py``).
+(``ft_assets.data.left_out``).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from ft_assets.cards import data
 from ft_assets.cards.header import card, dataset_header
 from ft_assets.cards.markdown import bullets, code, number, paragraphs, sections, table, text
 from ft_assets.cards.recipe import config_table
-from ft_assets.data.split import HELD_OUT_FILE, TRAIN_FILE
+from ft_assets.data.split_report import HELD_OUT_FILE, TRAIN_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from ft_assets.checks.inline import inline_check
-from ft_assets.data.contamination import ContaminationReport
-from ft_assets.data.held_out_overlap import HELD_OUT_TASK
-from ft_assets.data.leak import LeakReport
-from ft_assets.data.split import SplitReport
+from ft_assets.data.split_report import HELD_OUT_TASK, SplitReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ft_assets.data.contamination import ContaminationReport
+    from ft_assets.data.leak import LeakReport
 
 NO_LEAK = "no_leak"
 NO_CONTAMINATION = "no_contamination"

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from ft_assets.cli.output import command, fail, json_option
 from ft_assets.config import PipelineSpec, find_recipes
-from ft_assets.court import Comparison, Settings, Side, Verdict, judge_sides
-from ft_assets.court.judge import BASE, CANDIDATE, CHAMPION
+from ft_assets.court import Comparison, Settings, Verdict
+from ft_assets.court.judge import BASE, CANDIDATE, CHAMPION, Side, judge_sides
 from ft_assets.evaluation.summary import EvaluationSummary
 from resources.errors import UserError
 

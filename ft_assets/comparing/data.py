@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ft_assets.comparing.behind import RAW, SPLIT
 from ft_assets.comparing.change import Change, changes
 from ft_assets.comparing.rows import RowChange, Sides, compare_rows
-from ft_assets.data.split import HELD_OUT_FILE, TRAIN_FILE
+from ft_assets.data.split_report import HELD_OUT_FILE, TRAIN_FILE
 from resources.errors import UserError
 
 if TYPE_CHECKING:

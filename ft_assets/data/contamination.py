@@ -16,10 +16,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from ft_assets.data.document_search import DocumentSearch
-from ft_assets.data.held_out_overlap import HELD_OUT_TASK
 from ft_assets.data.question_probes import THRESHOLD
 from ft_assets.data.redaction import excerpt
 from ft_assets.data.row_files import json_line, read_rows, writing
+from ft_assets.data.split_report import HELD_OUT_TASK
 from ft_assets.data.task_overlap import Kind, word_start
 from resources.errors import UserError
 from resources.record import Record

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ft_assets.data.row_blocks import row_blocks
 from ft_assets.data.row_files import parse_row, writing
 from ft_assets.data.side import below
+from ft_assets.data.split_report import HELD_OUT_TASK
 from ft_assets.data.task_overlap import DocumentIndex, TaskDocument, words
 from ft_assets.data.texts import said
 from resources.record import Record
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from ft_assets.data.row_files import StoredRow
     from ft_assets.data.task_overlap import Overlap, RowText
-
-HELD_OUT_TASK = "held_out"
-"""The task's name of documents that are held-out rows."""
 
 HELD_OUT_THRESHOLD = 0.9
 """Share of a held-out row's words, and of its answers', from which a training row holds it."""

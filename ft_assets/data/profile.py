@@ -27,7 +27,12 @@ import orjson
 from ft_assets.data.ingest import DROPPED_FILE, ROWS_FILE
 from ft_assets.data.row_files import read_rows
 from ft_assets.data.shapes import Tokens
-from ft_assets.data.split import CLUSTERS_FILE, HELD_OUT_FILE, NEAR_DUPLICATES_FILE, TRAIN_FILE
+from ft_assets.data.split_report import (
+    CLUSTERS_FILE,
+    HELD_OUT_FILE,
+    NEAR_DUPLICATES_FILE,
+    TRAIN_FILE,
+)
 from ft_assets.data.texts import said
 from resources.errors import UserError
 

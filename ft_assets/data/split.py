@@ -22,8 +22,12 @@ from ft_assets.data.deal import Rules, Taken, deal, take_groups, take_held_out
 from ft_assets.data.row_files import json_line, read_rows, writing
 from ft_assets.data.side import in_training
 from ft_assets.data.split_report import (
+    CLUSTERS_FILE,
+    HELD_OUT_FILE,
+    NEAR_DUPLICATES_FILE,
     NEAR_HELD_OUT,
     NEAR_TRAINING,
+    TRAIN_FILE,
     SplitReport,
     StratumCount,
     Tally,
@@ -49,11 +53,6 @@ __all__ = [
     "in_training",
     "split",
 ]
-
-TRAIN_FILE = "train.jsonl"
-HELD_OUT_FILE = "held_out.jsonl"
-NEAR_DUPLICATES_FILE = "near_duplicates.jsonl"
-CLUSTERS_FILE = "clusters.jsonl"
 
 _DEALT = "dealt.jsonl"  # the training side before near rows are dropped
 

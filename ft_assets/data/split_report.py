@@ -1,4 +1,4 @@
-"""What the split says about itself: its report, and the counts that become it."""
+"""What the split leaves and says about itself: its files, its report, the counts that become it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ft_assets.data.redaction import excerpt
-from ft_assets.data.row_blocks import row_blocks
 from resources.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+TRAIN_FILE = "train.jsonl"
+HELD_OUT_FILE = "held_out.jsonl"
+NEAR_DUPLICATES_FILE = "near_duplicates.jsonl"
+CLUSTERS_FILE = "clusters.jsonl"
+
+HELD_OUT_TASK = "held_out"
+"""The task's name of documents that are held-out rows, where rows are compared with documents."""
 
 CONTAMINATED = "contaminated"
 DUPLICATE = "exact_duplicate"
@@ -224,6 +231,8 @@ def after_contamination(
         return report
     strata, warning = Strata(), None
     if report.strata:
+        from ft_assets.data.row_blocks import row_blocks  # loads numpy: not with the definitions
+
         for side in (train, held_out):
             for block in row_blocks(side):
                 names = (one.stratum or NO_STRATUM for one in block.beside())

@@ -16,8 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ft_assets.data.row_files import read_rows
 from ft_assets.training.drift import BUCKETS, TokenShape, shape_of
 from ft_assets.training.encode import EncodedRow, encode_many
@@ -82,6 +80,8 @@ def count_tokens(
     Raises:
         UserError: nothing would be trained on.
     """
+    import numpy as np
+
     counts = TokenCounts()
     lengths: Counter[int] = Counter()
     trained: Counter[int] = Counter()

@@ -10,12 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ft_assets.assets.champion import (
-    Champion,
-    open_champion,
-    opponent,
-    write_left_out,
-)
+from ft_assets.assets.champion import Champion, open_champion, opponent
 from resources.errors import UserError
 from resources.registry import EmbeddedRegistry, Registration
 from resources.store import Artifact, ArtifactStore
@@ -173,15 +168,3 @@ def test_a_champion_whose_training_rows_are_gone_is_met_by_nobody(store, registr
     (split.path.parent / "manifest.json").unlink()
     said = lost(store, register(registry, model.data_version, f"{model.uri}/model"))
     assert "the rows that it was trained on are not known" in said
-
-
-def test_held_out_rows_that_were_trained_on_before_are_left_out(store, tmp_path):
-    split = publish_split(store, "drop-1", range(10))
-    older = publish_split(store, "drop-0", range(13, 20))
-    held_out = write_rows(tmp_path / "held_out.jsonl", range(8, 14))
-
-    count = write_left_out([split, older], held_out, tmp_path / "left_out.txt")
-
-    assert count == 3
-    assert (tmp_path / "left_out.txt").read_text().split() == [row_id(8), row_id(9), row_id(13)]
-    assert {path.name for path in tmp_path.iterdir()} == {"store", "held_out.jsonl", "left_out.txt"}

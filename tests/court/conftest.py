@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ft_assets.config.promotion import PromotionConfig
-from ft_assets.court import Verdict, judge
+from ft_assets.court import Verdict
+from ft_assets.court.judge import judge
 from ft_assets.evaluation.samples import Sample, samples_name, write_samples
 from ft_assets.evaluation.summary import EvaluationSummary, HeldOutSummary, ModelSummary
 
