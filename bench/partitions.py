@@ -111,6 +111,7 @@ def ticks(cursor: str, rounds: int) -> dict[str, Any]:
 
     from ft_assets.definitions import default_resources
 
+    sources = default_resources()["sources"]
     with dg.DagsterInstance.get() as instance:
         cursors: dict[str, str | None] = {"plain": None, "ours": cursor}
 
@@ -123,7 +124,7 @@ def ticks(cursor: str, rounds: int) -> dict[str, Any]:
                 cursor=cursors[side],
                 repository_def=repository,
                 sensor_name=sensor.name,
-                resources={"sources": default_resources()["sources"]} if side == "ours" else {},
+                resources={"sources": sources} if side == "ours" else {},
             ) as context:
                 data = sensor.evaluate_tick(context)
             if data.run_requests:
