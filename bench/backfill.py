@@ -2,10 +2,11 @@
 
 A backfill of drops of the tiny pipeline through `ft backfill`: its wall time without the seconds
 inside the work (each asset's work_seconds). Beside it the same number of drops of the five empty
-assets of bench/plain_drops.py, one run per drop in one process, as `ft` does it. Both begin with a
-new instance and count the start of their process. Then the same drops once more, with nothing
-changed. With --daemon, Dagster's own backfill of both instead, by one daemon. Prints one JSON
-object; orchestration_ratio is ours to the empty graph's, per asset.
+assets of bench/plain_drops.py, one run after the other out of one process, as `ft` does it: with
+Dagster's default executor, which starts a process for each step, and with its steps in the same
+process. All count the start of their process. Then the same drops once more, with nothing changed.
+With --daemon, Dagster's own backfill of both instead, by one daemon. Prints one JSON object;
+orchestration_ratio_to_* is ours to the empty graph's, per asset.
 """
 
 from __future__ import annotations
@@ -40,14 +41,18 @@ import dagster as dg
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.api import execute_run_iterator
 
+executor, *drops = sys.argv[1:]
+execution = {"execution": {"config": {"in_process": {}}}} if executor == "in_process" else {}
 with dg.DagsterInstance.get() as instance:
     job = ReconstructableRepository.for_module("bench.plain_drops", "defs")
     job = job.get_reconstructable_job("plain")
-    for drop in sys.argv[1:]:
+    for drop in drops:
         instance.add_dynamic_partitions("plain_drops", [drop])
         run = instance.create_run_for_job(
             job_def=job.get_definition(),
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={
+                **execution, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}
+            },
             tags={"dagster/partition": drop},
             job_code_origin=job.get_python_origin(),
         )
@@ -85,11 +90,18 @@ def write_drop(pipeline: TinyPipeline, drop: str) -> None:
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-def plain(pipeline: TinyPipeline, drops: Sequence[str], *, daemon: bool) -> float:
-    """Seconds for the empty assets of these drops, in a process of its own."""
+def plain(pipeline: TinyPipeline, drops: Sequence[str], *, by: str) -> float:
+    """Seconds for the empty assets of these drops, in a process of its own.
+
+    Args:
+        pipeline: whose instance is used.
+        drops: which ones.
+        by: ``daemon``, or the executor of runs out of one process: ``default``, ``in_process``.
+    """
+    program = [DAEMON] if by == "daemon" else [HERE, by]
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", DAEMON if daemon else HERE, *drops],
+        [sys.executable, "-c", *program, *drops],
         env=clean_environment(pipeline.dagster_environment),
         cwd=ROOT,
         check=True,
@@ -132,17 +144,26 @@ def daemon_of(pipeline: TinyPipeline, module: str) -> Generator[None]:
         process.wait()
 
 
-def figures(drops: int, plain_seconds: float, runs: dict[str, tuple[float, float]]) -> Any:
+def figures(
+    drops: int, plain_seconds: dict[str, float], runs: dict[str, tuple[float, float]]
+) -> Any:
     """Per drop and per asset."""
-    empty = plain_seconds / drops
-    result: dict[str, Any] = {"empty_assets": {"seconds_per_drop": round(empty, 3)}}
+    empty = {by: seconds / drops for by, seconds in plain_seconds.items()}
+    result: dict[str, Any] = {
+        "empty_assets_seconds_per_drop": {by: round(each, 3) for by, each in empty.items()}
+    }
     for name, (wall, work) in runs.items():
         each = (wall - work) / drops
         result[name] = {
             "wall_seconds": round(wall, 2),
             "work_seconds": round(work, 2),
             "orchestration_seconds_per_drop": round(each, 3),
-            "orchestration_ratio": round((each / ASSETS["ours"]) / (empty / ASSETS["plain"]), 2),
+            **{
+                f"orchestration_ratio_to_{by}": round(
+                    (each / ASSETS["ours"]) / (seconds / ASSETS["plain"]), 2
+                )
+                for by, seconds in empty.items()
+            },
         }
     return result
 
@@ -165,12 +186,13 @@ def main() -> None:
         runs: dict[str, tuple[float, float]] = {}
         if given.daemon:
             with daemon_of(pipeline, "bench.plain_drops"):
-                empty = plain(pipeline, drops, daemon=True)
+                empty = {"daemon": plain(pipeline, drops, by="daemon")}
             with daemon_of(pipeline, "ft_assets.definitions"):
                 for name in ("first", "nothing_changed"):
                     runs[name] = ours(pipeline, drops, daemon=True)
         else:
-            empty = plain(pipeline, drops, daemon=False)
+            empty = {"default": plain(pipeline, drops, by="default")}
+            empty["in_process"] = plain(pipeline, drops, by="in_process")
             for name in ("first", "nothing_changed"):
                 runs[name] = ours(pipeline, drops, daemon=False)
     through = "daemon" if given.daemon else "one process"
