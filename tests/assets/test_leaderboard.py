@@ -46,6 +46,53 @@ def test_curves_follow_the_drops_in_natural_order():
     assert curves(rows) == {"default": [(1, 20.0), (2, 30.0)], "fast": [(2, 10.0)]}
 
 
+class TestItsAutomationCondition:
+    """What the automation sensor of the UI goes by, evaluated by Dagster itself."""
+
+    @pytest.fixture
+    def definitions(self, tiny: TinyPipeline, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+        tiny.write({"recipes": {"idle": {"learning_rate": 1e-30}}})
+        for name, value in tiny.dagster_environment.items():
+            monkeypatch.setenv(name, value)
+        from ft_assets.definitions import build_defs
+
+        return build_defs()
+
+    @pytest.fixture
+    def memory(self, definitions: dg.Definitions) -> Generator[dg.DagsterInstance]:
+        """An instance that has seen two drops."""
+        with dg.DagsterInstance.ephemeral() as opened:
+            drops = definitions.resolve_assets_def(dg.AssetKey([NAME, "eval_report"]))
+            assert isinstance(drops.partitions_def, dg.DynamicPartitionsDefinition)
+            assert drops.partitions_def.name is not None
+            opened.add_dynamic_partitions(drops.partitions_def.name, ["drop-1", "drop-2"])
+            yield opened
+
+    def test_each_new_report_asks_for_it_once(
+        self, definitions: dg.Definitions, memory: dg.DagsterInstance
+    ):
+        cursor: Any = None
+
+        def asked() -> int:
+            nonlocal cursor
+            looked = dg.evaluate_automation_conditions(definitions, memory, cursor=cursor)
+            cursor = looked.cursor
+            return looked.get_num_requested(dg.AssetKey([NAME, "leaderboard"]))
+
+        def reported(drop: str, *recipe: str) -> None:
+            key = dg.AssetKey([NAME, *recipe, "eval_report"])
+            memory.report_runless_asset_event(dg.AssetMaterialization(key, partition=drop))
+
+        assert asked() == 0
+        for drop, recipe in (("drop-1", ()), ("drop-1", ("idle",)), ("drop-2", ())):
+            reported(drop, *recipe)
+            assert (asked(), asked()) == (1, 0)
+        memory.report_runless_asset_event(
+            dg.AssetMaterialization(dg.AssetKey([NAME, "leaderboard"]))
+        )
+        assert asked() == 0
+
+
 @pytest.fixture(scope="module")
 def swept(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> TinyPipeline:
     """Beside the training block a recipe whose steps are too small to change a weight."""
