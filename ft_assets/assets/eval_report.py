@@ -3,26 +3,26 @@
 # Without postponed annotations: Dagster reads those of the asset's function.
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from ft_assets.assets.champion import (
-    Champion,
-    OpenChampion,
-    open_champion,
-    opponent,
+from ft_assets.assets.champion import OpenChampion, open_champion
+from ft_assets.assets.earlier import made_before
+from ft_assets.assets.eval_job import (
+    CODE_VERSION,
+    EvalJob,
+    eval_job,
+    measured_before,
+    train_plan_of,
 )
-from ft_assets.assets.earlier import known_versions, made_before
 from ft_assets.assets.evaluating import (
     RESULTS_FILE,
     SAMPLES_FOLDER,
     base_folder,
     evaluate,
     held_out_file,
-    measured,
     read_summary,
 )
 from ft_assets.assets.evaluation_page import (
@@ -45,15 +45,12 @@ from ft_assets.evaluation.report_rows import BASE, CANDIDATE, CHAMPION, differen
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.forest import forest_chart
 from ft_assets.lineage import SHORT
-from ft_assets.provenance.digest import value_digest
-from ft_assets.training.plan import TrainPlan
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
-from resources.registry import Registry, RegistryHub, open_registry
+from resources.registry import RegistryHub, open_registry
 from resources.store import Artifact, ArtifactStore
 
 NAME = "eval_report"
-CODE_VERSION = "2"
 VERDICT_FILE = "verdict.json"
 LEFT_OUT_FILE = "left_out.txt"
 
@@ -89,16 +86,16 @@ def eval_report(
             split = this.open(store, "split_dataset")
             model = this.open(store, "finetuned_model")
             known = open_registry(registry, this.spec.registry.settings())
-            job = _job(this, split, model, _about(this, store, model), known)
+            job = eval_job(this, store, split, model, known)
             existing = None if this.force else made_before(this, store, job.is_done)
             if existing is not None:
                 return _result(this, existing, job, up_to_date=True)
             output = home.runs / f"{this.run_folder_prefix}-{job.fingerprint[:16]}"
             output.mkdir(parents=True, exist_ok=True)
             champion = open_champion(store, job.champion) if job.champion is not None else None
-            measured_before = None if this.force else _measured_before(this, store, job)
-            if measured_before is not None:
-                _take_over(measured_before, output)  # only the rules of promotion have changed
+            scored = None if this.force else measured_before(this, store, job)
+            if scored is not None:
+                _take_over(scored, output)  # only the rules of promotion have changed
             else:
                 _evaluate(this, store, job, champion, output, home=home, launcher=launcher)
             artifact = _publish(this, store, job, champion, output)
@@ -108,101 +105,17 @@ def eval_report(
     return asset
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is compared, and whether an earlier report says it already."""
-
-    split: Artifact
-    model: Artifact
-    champion: Champion | None
-    measured: str
-    """Digest of all that the scores depend on."""
-    fingerprint: str
-    """Digest of that and of the rules of promotion."""
-    registered: bool
-    """The candidate is registered, by the verdict of then."""
-
-    @property
-    def inputs(self) -> list[Artifact]:
-        """The artifacts of this pipeline and drop that the report is made from."""
-        return [self.split, self.model]
-
-    def is_measured(self, report: Artifact) -> bool:
-        """Whether the report has these scores."""
-        return report.manifest.metadata.get("measured") == self.measured
-
-    def is_done(self, report: Artifact) -> bool:
-        """Whether the report has these scores, judged by these rules."""
-        same = report.manifest.metadata.get("fingerprint") == self.fingerprint
-        return same or (self.registered and self.is_measured(report))
-
-
-def _about(this: Step, store: ArtifactStore, model: Artifact) -> Artifact | None:
-    """The newest report about this very model: data that came back has one that is not current."""
-    return next(
-        (
-            report
-            for report in known_versions(this, store)
-            if report.manifest.metadata.get("model_data_version") == model.data_version
-        ),
-        None,
-    )
-
-
-def _measured_before(this: Step, store: ArtifactStore, job: _Job) -> Artifact | None:
-    """The newest report with these scores, whose files are all there."""
-    return next(
-        (
-            report
-            for report in known_versions(this, store)
-            if job.is_measured(report) and not store.backend.missing_files(report.manifest)
-        ),
-        None,
-    )
-
-
-def _job(
-    this: Step, split: Artifact, model: Artifact, existing: Artifact | None, registry: Registry
-) -> _Job:
-    before: Any = existing.manifest.metadata if existing is not None else {}
-    judged = before.get("model_data_version") == model.data_version
-    recorded = before.get("champion") if judged else None
-    champion, registered = opponent(
-        registry,
-        this.spec.registry.name,
-        model.data_version,
-        judged=judged,
-        before=Champion.model_validate(recorded) if recorded is not None else None,
-    )
-    scores = measured(
-        this,
-        split,
-        {
-            BASE: _train_plan(model).base_model.digest,
-            CHAMPION: champion.digest if champion is not None else None,
-            CANDIDATE: model.data_version,
-        },
-        CODE_VERSION,
-    )
-    rules = this.spec.promotion.model_dump(mode="json")
-    return _Job(split, model, champion, scores, value_digest([scores, rules]), registered)
-
-
-def _train_plan(model: Artifact) -> TrainPlan:
-    return TrainPlan.of_manifest(model.manifest.metadata)
-
-
 def _evaluate(
     this: Step,
     store: ArtifactStore,
-    job: _Job,
+    job: EvalJob,
     champion: OpenChampion | None,
     output: Path,
     *,
     home: Home,
     launcher: ProcessLauncher,
 ) -> None:
-    base = _train_plan(job.model).base_model
+    base = train_plan_of(job.model).base_model
     folder = base_folder(this, base, home, launcher, output)
     models = [
         ModelUnderTest(name=BASE, path=str(folder), digest=base.digest),
@@ -239,7 +152,7 @@ def _take_over(report: Artifact, output: Path) -> None:
 
 
 def _publish(
-    this: Step, store: ArtifactStore, job: _Job, champion: OpenChampion | None, output: Path
+    this: Step, store: ArtifactStore, job: EvalJob, champion: OpenChampion | None, output: Path
 ) -> Artifact:
     samples = output / SAMPLES_FOLDER
     with this.working():
@@ -269,7 +182,7 @@ def _publish(
     return draft.artifact
 
 
-def _judge(this: Step, job: _Job, summary: EvaluationSummary, samples: Path) -> Verdict:
+def _judge(this: Step, job: EvalJob, summary: EvaluationSummary, samples: Path) -> Verdict:
     from ft_assets.court.judge import judge
 
     return judge(
@@ -287,7 +200,7 @@ def _title(this: Step) -> str:
     return f"{this.title}: the candidate{drop}"
 
 
-def _result(this: Step, artifact: Artifact, job: _Job, *, up_to_date: bool) -> Materialized:
+def _result(this: Step, artifact: Artifact, job: EvalJob, *, up_to_date: bool) -> Materialized:
     """From the manifest alone, so that a reused report shows and decides the same."""
     manifest: Any = artifact.manifest.metadata
     summary = EvaluationSummary.model_validate(manifest["summary"])

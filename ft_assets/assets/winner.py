@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ft_assets.assets.eval_report import CODE_VERSION
+from ft_assets.assets.eval_job import CODE_VERSION
 from ft_assets.assets.evaluating import measured
 from ft_assets.cards.sources import input_of
 from ft_assets.checks import healthy_training

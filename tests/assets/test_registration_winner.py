@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ft_assets.assets.eval_report import CODE_VERSION
+from ft_assets.assets.eval_job import CODE_VERSION
 from ft_assets.assets.evaluating import measured
 from ft_assets.assets.winner import (
     refuse_loser,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import training_hub
 from training_hub import AlgorithmRegistry, Backend
-from transformers import AutoTokenizer, PrinterCallback, TrainingArguments, set_seed
+from transformers import AutoTokenizer, PrinterCallback, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from ft_assets.training.failures import explain
@@ -41,6 +41,7 @@ from ft_assets.training.in_process.saving import save_model
 from ft_assets.training.in_process.settings import Settings
 from ft_assets.training.in_process.token_folder import held_out_rows, token_counts
 from ft_assets.training.in_process.tokens import TokenFile
+from ft_assets.training.in_process.trainer_arguments import trainer_arguments
 from ft_assets.training.in_process.world import ALONE, World
 from ft_assets.training.metrics import METRICS_FILE
 from ft_assets.training.outcome import TrainOutcome
@@ -140,7 +141,7 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome | Non
         settings=settings,
         interruption=interruption,
         model=model,
-        args=_arguments(settings),
+        args=trainer_arguments(settings),
         train_dataset=TokenFile(run_dir / "tokens"),
         optimizers=(method.optimizer(model), None),
         callbacks=[
@@ -234,44 +235,6 @@ def _packs(settings: Settings, model: Any, vocabulary: int) -> bool:
             "from row to row in a packed sequence: leave it out, or set false"
         )
     return isolated
-
-
-def _arguments(settings: Settings) -> TrainingArguments:
-    """The Trainer's own arguments; the batch is one unit of its data loader."""
-    arguments = TrainingArguments(
-        output_dir=settings.ckpt_output_dir,
-        per_device_train_batch_size=settings.effective_batch_size,
-        num_train_epochs=settings.num_epochs,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        lr_scheduler_type=settings.lr_scheduler,
-        lr_scheduler_kwargs=settings.lr_scheduler_kwargs,
-        optim=settings.optimizer,
-        adam_beta1=settings.beta1,
-        adam_beta2=settings.beta2,
-        adam_epsilon=settings.eps,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        seed=settings.seed,
-        data_seed=settings.seed,
-        use_cpu=settings.device == "cpu",
-        bf16=settings.machine["precision"] == "bf16",
-        save_strategy="no",  # CheckpointCallback says when
-        save_only_model=not settings.save_full_state,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        report_to=trackers.report_to(settings) if settings.world.first else [],
-        run_name=trackers.run_name(settings),
-        disable_tqdm=True,
-    )
-    if arguments.n_gpu > 1:
-        # Else the Trainer would spread over all GPUs, with a batch for each.
-        arguments._n_gpu = 1  # pyright: ignore[reportPrivateUsage]
-    return arguments
 
 
 def _samples(settings: Settings, counts: TokenCounts, steps: int) -> int:
