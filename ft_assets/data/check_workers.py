@@ -27,11 +27,14 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, cast
 
 from ft_assets.data.rows import line_rows
 from resources.errors import UserError
+from resources.freed_memory import BLOCKS, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ft_assets.data.checked_rows import Checker, Part
+    from ft_assets.data.fast_rows import Looked
+    from ft_assets.data.rows import BadRow, RawRow
 
 WORTH_IT = 64 * 1024 * 1024
 """With less data than this, in bytes, the start of helpers is not worth it."""
@@ -185,6 +188,7 @@ _Answer = tuple["list[Part]", int]
 def serve() -> None:
     """The helper's end: check ranges until the parent closes the pipe, or is gone."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    keep_freed_memory(BLOCKS)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed is no answer
     tasks = sys.stdin.buffer
@@ -208,8 +212,13 @@ def _checked(checker: Checker, path: Path, range_: _Range, samples: int) -> _Ans
         block = file.read(range_.size)
     if len(block) < range_.size:
         raise _shorter(path)
-    rows = line_rows(io.BytesIO(block), range_.size, checker.known)
-    return list(checker.parts(rows, samples)), block.count(b"\n")
+    lines = 0
+
+    def rows() -> Iterator[Looked | RawRow | BadRow]:
+        nonlocal lines
+        lines = yield from line_rows(io.BytesIO(block), range_.size, checker.known)
+
+    return list(checker.parts(rows(), samples)), lines
 
 
 def _giant_parts(

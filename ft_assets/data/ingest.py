@@ -17,6 +17,7 @@ from ft_assets.data.ingest_report import IngestReport, Tally
 from ft_assets.data.row_files import json_line, writing
 from ft_assets.data.rows import iter_rows_or, lines_begin, no_rows
 from resources.errors import UserError
+from resources.freed_memory import BLOCKS, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +72,7 @@ def ingest(
     """
     if not files:
         raise UserError("the dataset has no files: check dataset.uri")
+    keep_freed_memory(BLOCKS)
     limit = 0 if on_bad_rows == "fail" else max_bad_rows
     checker = Checker(options, group_by, stratify_by, may_lack, sensitive)
     tally = Tally()

@@ -23,7 +23,7 @@ from ft_assets.data.streams import COMPRESSIONS, StreamError, open_decoded
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
 FORMATS = (".jsonl", ".json", ".parquet")
@@ -116,10 +116,13 @@ def lines_begin(path: Path, name: str) -> int | None:
 
 def line_rows(
     stream: io.BufferedIOBase, size: int, known: Callable[[bytes], T | None]
-) -> Iterator[T | RawRow | BadRow]:
+) -> Generator[T | RawRow | BadRow, None, int]:
     """The rows in the next ``size`` bytes of the stream, which are whole lines.
 
     They are numbered from 1, and their offsets begin at 0.
+
+    Returns:
+        how many lines there were, empty ones included.
     """
     return _line_rows(stream, 0, known, size)
 
@@ -171,7 +174,7 @@ def _line_rows(
     offset: int,
     known: Callable[[bytes], T | None],
     end: int = sys.maxsize,
-) -> Iterator[T | RawRow | BadRow]:
+) -> Generator[T | RawRow | BadRow, None, int]:
     number = 0
     limit = MAX_LINE_BYTES
     while offset < end and (line := stream.readline(limit + 1)):
@@ -186,6 +189,7 @@ def _line_rows(
         elif not line.isspace():
             yield _parsed(line, number, offset)
         offset += size
+    return number
 
 
 def _too_long(head: bytes, number: int, offset: int) -> BadRow:

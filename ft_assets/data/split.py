@@ -35,6 +35,7 @@ from ft_assets.data.split_report import (
     warnings,
 )
 from resources.errors import UserError
+from resources.freed_memory import BLOCKS, keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,6 +113,7 @@ def split(
             empty.
     """
     _check_parameters(ratio, subset, near_duplicates, near_in_training)
+    keep_freed_memory(BLOCKS)
     files, held_out_files = _files(rows), _files(eval_rows)
     rules = Rules(
         ratio=1.0 if held_out_files else ratio,

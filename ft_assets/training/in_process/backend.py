@@ -25,7 +25,6 @@ from transformers.utils.logging import disable_progress_bar
 from ft_assets.training.failures import explain
 from ft_assets.training.health import Planned
 from ft_assets.training.in_process import trackers
-from ft_assets.training.in_process.allocator import give_back_freed_memory, keep_freed_memory
 from ft_assets.training.in_process.best import Best, BestCallback, best_so_far, load_best
 from ft_assets.training.in_process.call import call_of
 from ft_assets.training.in_process.checkpoints import last_checkpoint
@@ -49,6 +48,7 @@ from ft_assets.training.plan import TrainPlan
 from ft_assets.training.profiling.window import ProfileWindow
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
+from resources.freed_memory import ALL, give_back_freed_memory, keep_freed_memory
 from resources.launcher.child import Reporter
 
 
@@ -94,7 +94,7 @@ class InProcessSft(Backend):
         settings = Settings.of(self.algorithm, algorithm_params)
         torch.set_num_threads(settings.machine["threads"])
         if settings.device == "cpu":
-            keep_freed_memory()
+            keep_freed_memory(ALL)
         disable_progress_bar()
         set_seed(settings.seed)
         interruption = Interruption(settings.report, settings.world)

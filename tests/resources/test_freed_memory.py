@@ -10,10 +10,10 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy
-from ft_assets.training.in_process.allocator import keep_freed_memory
+from resources.freed_memory import ALL, keep_freed_memory
 
 if sys.argv[1] == "kept":
-    assert keep_freed_memory()
+    assert keep_freed_memory(ALL)
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -27,12 +27,12 @@ print(faults())
 
 RESIDENT = """
 import numpy, psutil
-from ft_assets.training.in_process.allocator import give_back_freed_memory, keep_freed_memory
+from resources.freed_memory import ALL, give_back_freed_memory, keep_freed_memory
 
 def resident():
     return psutil.Process().memory_info().rss // 2**20
 
-keep_freed_memory()
+keep_freed_memory(ALL)
 numpy.ones(64 * 2**20)  # 512 MiB, freed at once
 kept = resident()
 give_back_freed_memory()
