@@ -6,14 +6,16 @@ belong here: how models are evaluated, and which rows are left out (``ft_assets.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ft_assets.assets.trained_rows import split_of
 from resources.errors import UserError
 from resources.record import Record
 from resources.registry.rules import no_champion
+from resources.store.names import place_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +23,9 @@ if TYPE_CHECKING:
     from resources.registry import RegisteredVersion, Registry
     from resources.store import Artifact, ArtifactStore
 
-_PLACE = re.compile(
-    r"(?:^|/)(?P<pipeline>[^/]+)/(?P<asset>[^/]+)/(?P<partition>[^/]+)/versions/"
-    r"(?P<digest>[0-9a-f]{64})/files(?:/|$)"
-)
-_NO_PARTITION = "_"
+
+Place = tuple[tuple[str, ...], str | None, str]
+"""Key, partition and digest of an artifact."""
 
 
 class Champion(Record):
@@ -123,9 +123,10 @@ def open_champion(store: ArtifactStore, champion: Champion) -> OpenChampion:
     Raises:
         UserError: one of them is not there any more, or not what was registered.
     """
-    place = store.backend.place_of(champion.uri) or _place_elsewhere(champion.uri)
-    if place is None:
+    places = _places(store, champion.uri)
+    if not places:
         raise _lost(champion, f"its address {champion.uri!r} names no artifact of a pipeline")
+    place = next((one for one in places if _has(store, one)), places[0])
     try:
         model = store.open_version(*place)
     except UserError as error:
@@ -144,13 +145,27 @@ def _versions(registry: Registry, name: str) -> list[RegisteredVersion]:
     return registry.list_versions(name) if name in known else []
 
 
-def _place_elsewhere(uri: str) -> tuple[tuple[str, ...], str | None, str] | None:
-    """Key, partition and digest of an artifact that was registered from a store elsewhere."""
-    place = _PLACE.search(uri)
-    if place is None:
-        return None
-    partition = None if place["partition"] == _NO_PARTITION else place["partition"]
-    return (place["pipeline"], place["asset"]), partition, place["digest"]
+def _places(store: ArtifactStore, uri: str) -> list[Place]:
+    """Keys, partition and digest by which the store may have what lies at ``uri``.
+
+    An artifact that was registered from a store elsewhere has the same key in this one: that of a
+    pipeline's asset, or of a recipe's.
+    """
+    here = store.backend.place_of(uri)
+    if here is not None:
+        return [here]
+    elsewhere = place_below(PurePosixPath(urlsplit(uri).path.lstrip("/")))
+    if elsewhere is None:
+        return []
+    names, partition, digest = elsewhere
+    return [(names[-parts:], partition, digest) for parts in (2, 3) if parts <= len(names)]
+
+
+def _has(store: ArtifactStore, place: Place) -> bool:
+    try:
+        return store.backend.find_version(*place) is not None
+    except UserError:  # a folder around the other store is no part of a key
+        return False
 
 
 def _lost(champion: Champion, why: str) -> UserError:

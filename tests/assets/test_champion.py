@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -52,7 +53,12 @@ def publish_split(store: ArtifactStore, partition: str | None, numbers: range) -
 
 
 def publish_model(
-    store: ArtifactStore, partition: str | None, weights: str, split: Artifact
+    store: ArtifactStore,
+    partition: str | None,
+    weights: str,
+    split: Artifact,
+    *,
+    key: Sequence[str] = ("mine", "finetuned_model"),
 ) -> Artifact:
     made_from = {
         "asset": "mine/split_dataset",
@@ -61,7 +67,7 @@ def publish_model(
         "uri": split.uri,
     }
     metadata = {"provenance": {"inputs": [made_from]}}
-    with store.publish(["mine", "finetuned_model"], partition, metadata=metadata) as draft:
+    with store.publish(key, partition, metadata=metadata) as draft:
         (draft.path / "model").mkdir()
         (draft.path / "model" / "model.safetensors").write_text(weights)
         draft.data_version = f"version of {weights}"
@@ -130,8 +136,11 @@ def test_the_champions_model_and_its_split_come_from_the_store(store, registry, 
     assert (opened.folder / "model.safetensors").read_text() == "old"
 
 
-def test_a_store_that_was_moved_still_has_its_champion(store, registry, tmp_path):
-    model = publish_model(store, "drop-1", "old", publish_split(store, "drop-1", range(3)))
+@pytest.mark.parametrize("recipe", [(), ("fast",)])
+def test_a_store_that_was_moved_still_has_its_champion(store, registry, tmp_path, recipe):
+    split = publish_split(store, "drop-1", range(3))
+    key = ("mine", *recipe, "finetuned_model")
+    model = publish_model(store, "drop-1", "old", split, key=key)
     champion = register(registry, model.data_version, f"{model.uri}/model")
     (tmp_path / "store").rename(tmp_path / "moved")
     moved = ArtifactStore(root=str(tmp_path / "moved"))
@@ -148,7 +157,7 @@ def lost(store, champion: Champion) -> str:
 
 
 def test_a_champion_whose_artifact_is_gone_is_met_by_nobody(store, registry):
-    uri = f"/elsewhere/mine/finetuned_model/drop-1/versions/{'a' * 64}/files/model"
+    uri = f"/some where/mine/finetuned_model/drop-1/versions/{'a' * 64}/files/model"
     assert "mine/finetuned_model, partition drop-1" in lost(store, register(registry, "x", uri))
 
 

@@ -358,9 +358,9 @@ def test_memory_does_not_grow_with_the_steps():
         for _ in range(count):
             monitor.observe(step)
 
-    feed(1000)
+    feed(400)
     before = held()
-    feed(2000)
+    feed(800)
     after = held()
     tracemalloc.stop()
     assert before > 0
