@@ -1,10 +1,13 @@
-"""Memory of the daemon and of its code server while a pipeline's sensor looks again and again.
+"""Memory of the daemon and of its code server while a sensor looks again and again.
+
+A pipeline's sensor, and in turn plain Dagster's own way to look at a folder (``plain_drops.py``),
+each with a daemon, a code server and an instance of its own.
 
 The sensor daemon's own iteration, with Dagster's clock put forward by the sensor's interval each
 time, so that 10,000 looks take minutes and not a week: what is kept per tick (rows, caches,
 threads) is kept as in a week. Some drops lie at the source and wait, so that a look does all of
-its reading and asks for nothing. Prints one JSON object: resident MiB of both processes after
-a tenth of the ticks and after all of them, and the growth between, per 1,000 ticks.
+its reading and asks for nothing. Prints one JSON object: for each side, resident MiB of both
+processes after a tenth of the ticks and after all of them, and the growth between, per 1,000 ticks.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import gc
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +31,11 @@ sys.path.insert(0, str(ROOT))
 
 INTERVAL = 60
 NAME = "watched"
+SENSORS = {
+    "ours": ("ft_assets.definitions", f"{NAME}_new_data"),
+    "plain": ("bench.plain_drops", "plain_new_data"),
+}
+"""By side: the module of the code location, and its sensor."""
 ROW = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 PIPELINE = """\
 dataset: {{uri: "{folder}/{{partition}}.jsonl", split: 0.8}}
@@ -45,8 +54,8 @@ def prepare(folder: Path, drops: int) -> None:
     (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
     data = folder / "data"
     data.mkdir()
-    for number in range(drops):
-        (data / f"drop-{number:04d}.jsonl").write_text(ROW)
+    for drop in drop_names(drops):
+        (data / f"{drop}.jsonl").write_text(ROW)
     pipelines = folder / "pipelines"
     pipelines.mkdir()
     text = PIPELINE.format(folder=data, interval=INTERVAL)
@@ -57,6 +66,7 @@ def prepare(folder: Path, drops: int) -> None:
             "FT_HOME": str(folder / "home"),
             "FT_PIPELINES": str(pipelines),
             "FT_DATA_ROOTS": str(data),
+            "PLAIN_FOLDER": str(data),
         }
     )
 
@@ -72,7 +82,7 @@ def resident() -> dict[str, float]:
     }
 
 
-def measure(ticks: int) -> dict[str, Any]:
+def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
     """The daemon's sensor iteration, ``ticks`` times."""
     import dagster as dg
     from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
@@ -81,11 +91,9 @@ def measure(ticks: int) -> dict[str, Any]:
 
     logger = logging.getLogger("daemon_memory")
     logger.setLevel(logging.WARNING)
+    module, sensor = SENSORS[side]
     target = ModuleTarget(
-        module_name="ft_assets.definitions",
-        attribute="defs",
-        working_directory=str(ROOT),
-        location_name="ft_assets",
+        module_name=module, attribute="defs", working_directory=str(ROOT), location_name=side
     )
     found: dict[int, dict[str, float]] = {}
     now = began = time.time()
@@ -93,6 +101,9 @@ def measure(ticks: int) -> dict[str, Any]:
         dg.DagsterInstance.get() as instance,
         create_test_daemon_workspace_context(target, instance) as workspace,
     ):
+        if side == "plain":  # which asks for a run of each drop that is no partition
+            instance.add_dynamic_partitions("plain_drops", drop_names(drops))
+            _switch_on(workspace, sensor)
         for tick in range(1, ticks + 1):
             now += INTERVAL + 1
             with freeze_time(now):
@@ -100,7 +111,7 @@ def measure(ticks: int) -> dict[str, Any]:
             if tick in (max(1, ticks // 10), ticks):
                 found[tick] = resident()
         seconds = time.time() - began
-        looked = _looks(instance)
+        looked = _looks(instance, sensor)
     (first, early), (last, late) = found.items()
     return {
         "ticks": ticks,
@@ -113,11 +124,23 @@ def measure(ticks: int) -> dict[str, Any]:
     }
 
 
-def _looks(instance: Any) -> int:
-    """How many ticks the sensor has had; fails where a look failed or found nothing to wait for."""
+def drop_names(drops: int) -> list[str]:
+    """What lies at the source."""
+    return [f"drop-{number:04d}" for number in range(drops)]
+
+
+def _switch_on(workspace: Any, sensor: str) -> None:
+    """As a person does in the UI; a pipeline's own YAML says it for ours."""
+    (location,) = workspace.create_request_context().code_locations
+    (repository,) = location.get_repositories().values()
+    workspace.instance.start_sensor(repository.get_sensor(sensor))
+
+
+def _looks(instance: Any, sensor: str) -> int:
+    """How many ticks the sensor has had; fails where a look failed or asked for something."""
     from dagster._core.scheduler.instigation import TickStatus
 
-    (state,) = [one for one in instance.all_instigator_state() if one.name == f"{NAME}_new_data"]
+    (state,) = [one for one in instance.all_instigator_state() if one.name == sensor]
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id)
     bad = [tick for tick in ticks if tick.status != TickStatus.SKIPPED]
     if bad:
@@ -125,16 +148,28 @@ def _looks(instance: Any) -> int:
     return len(ticks)
 
 
+def apart(side: str, options: list[str]) -> dict[str, Any]:
+    """One side in a process of its own."""
+    command = [sys.executable, __file__, "--side", side, *options]
+    finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--ticks", type=int, default=10_000)
     parser.add_argument("--drops", type=int, default=50)
+    parser.add_argument("--side", choices=SENSORS, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        prepare(Path(scratch), given.drops)
-        result = measure(given.ticks)
-        # The code server says on our output that it ends: the result is the last line.
-        psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)
+    if given.side is None:
+        options = ["--ticks", str(given.ticks), "--drops", str(given.drops)]
+        result = {side: apart(side, options) for side in SENSORS}
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            prepare(Path(scratch), given.drops)
+            result = measure(given.side, given.ticks, given.drops)
+            # The code server says on our output that it ends: the result is the last line.
+            psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)
     print(json.dumps(result))
 
 
