@@ -47,18 +47,24 @@ format: $(INSTALLED_DEV) ## format the code
 lock: $(INSTALLED_DEV) ## write constraints.txt anew
 	$(BIN)/python scripts/lock.py
 
-bench: $(INSTALLED_DEV) ## measure; prints JSON
+bench: $(INSTALLED_DEV) ## measure for hours; prints JSON
 	$(BIN)/python bench/load.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/warm.py
 	$(BIN)/python bench/train_cpu.py
 	$(BIN)/python bench/forgetting.py
+	$(BIN)/python bench/plan_vs_actual.py
 	$(BIN)/python bench/demo.py
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/dedupe.py
 	$(BIN)/python bench/near_duplicates.py
 	$(BIN)/python bench/contamination.py
 	$(BIN)/python bench/court.py
+	$(BIN)/python bench/exactly_once.py
+	$(BIN)/python bench/partitions.py
+	$(BIN)/python bench/backfill.py
+	$(BIN)/python bench/sensor_listing.py
+	$(BIN)/python bench/daemon_memory.py
 	$(BIN)/python bench/s3.py
 	$(BIN)/python bench/transfer.py
 	$(BIN)/python bench/cluster.py

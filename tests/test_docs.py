@@ -318,6 +318,15 @@ def test_the_markers_are_those_of_pytest():
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [m.split(":")[0] for m in markers]
 
 
+def test_make_bench_runs_every_benchmark_that_has_a_figure():
+    named, run = (
+        set(re.findall(r"python (bench/\w+\.py)", (CHECKOUT / file).read_text()))
+        for file in ("bench/README.md", "Makefile")
+    )
+    assert named <= run
+    assert all((CHECKOUT / script).is_file() for script in run)
+
+
 def test_the_changelog_has_the_version():
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     assert f"## [{project['project']['version']}]" in (CHECKOUT / "CHANGELOG.md").read_text()
