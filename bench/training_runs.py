@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 SEED = 42
 BATCH = 8
 MAX_TOKENS = 1024
+LEARNING_RATE = 2e-4
 
 
 def base_model() -> Path:
@@ -72,7 +73,7 @@ def train(model: Path, rows: Path, run_dir: Path, **training: Any) -> Path:
         "backend": "cpu",
         "num_epochs": 1,
         "effective_batch_size": BATCH,
-        "learning_rate": 2e-4,
+        "learning_rate": LEARNING_RATE,
         "lr_scheduler": "linear",
         "max_seq_len": 512,
         "max_tokens_per_gpu": MAX_TOKENS,
