@@ -1,13 +1,14 @@
 """Memory of the daemon and of its code server while a sensor looks again and again.
 
 A pipeline's sensor, and in turn plain Dagster's own way to look at a folder (``plain_drops.py``),
-each with a daemon, a code server and an instance of its own.
+each with a daemon, a code server and an instance of its own, with SQLite and with PostgreSQL.
 
 The sensor daemon's own iteration, with Dagster's clock put forward by the sensor's interval each
 time, so that 10,000 looks take minutes and not a week: what is kept per tick (rows, caches,
 threads) is kept as in a week. Some drops lie at the source and wait, so that a look does all of
-its reading and asks for nothing. Prints one JSON object: for each side, resident MiB of both
-processes after a tenth of the ticks and after all of them, and the growth between, per 1,000 ticks.
+its reading and asks for nothing. Prints one JSON object: for each storage and side, resident MiB
+of both processes after a tenth of the ticks and after all of them, and the growth between, per
+1,000 ticks.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tests.support.postgres import postgres  # noqa: E402
+
+STORAGES = ("sqlite", "postgres")
 INTERVAL = 60
 NAME = "watched"
 SENSORS = {
@@ -47,11 +52,17 @@ automation: {{enabled: true, interval: {interval}, quiet: 100000000}}
 """
 
 
-def prepare(folder: Path, drops: int) -> None:
-    """A home, a pipeline whose drops never become quiet, and the environment that shows them."""
+def prepare(folder: Path, drops: int, storage: dict[str, Any] | None) -> None:
+    """A home, a pipeline whose drops never become quiet, and the environment that shows them.
+
+    Args:
+        storage: as ``dagster.yaml`` has it; None for the SQLite that is there.
+    """
     home = folder / "dagster"
     home.mkdir()
-    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    settings |= {"storage": storage} if storage else {}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     data = folder / "data"
     data.mkdir()
     for drop in drop_names(drops):
@@ -148,9 +159,10 @@ def _looks(instance: Any, sensor: str) -> int:
     return len(ticks)
 
 
-def apart(side: str, options: list[str]) -> dict[str, Any]:
+def apart(side: str, storage: dict[str, Any] | None, given: argparse.Namespace) -> dict[str, Any]:
     """One side in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, *options]
+    options = ["--ticks", str(given.ticks), "--drops", str(given.drops)]
+    command = [sys.executable, __file__, "--side", side, json.dumps(storage), *options]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(finished.stdout.splitlines()[-1])
 
@@ -159,18 +171,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--ticks", type=int, default=10_000)
     parser.add_argument("--drops", type=int, default=50)
-    parser.add_argument("--side", choices=SENSORS, help=argparse.SUPPRESS)
+    parser.add_argument("--storages", choices=STORAGES, nargs="+", default=STORAGES)
+    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side is None:
-        options = ["--ticks", str(given.ticks), "--drops", str(given.drops)]
-        result = {side: apart(side, options) for side in SENSORS}
+        with postgres() as server:
+            storages = {"sqlite": lambda: None, "postgres": lambda: _database(server)}
+            result = {
+                name: {side: apart(side, storages[name](), given) for side in SENSORS}
+                for name in given.storages
+            }
     else:
+        side, storage = given.side
         with tempfile.TemporaryDirectory() as scratch:
-            prepare(Path(scratch), given.drops)
-            result = measure(given.side, given.ticks, given.drops)
+            prepare(Path(scratch), given.drops, json.loads(storage))
+            result = measure(side, given.ticks, given.drops)
             # The code server says on our output that it ends: the result is the last line.
             psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)
     print(json.dumps(result))
+
+
+def _database(server: Any) -> dict[str, Any]:
+    """A new one for each side."""
+    return server.new_database().dagster_storage()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 Task A is the demo's: say what a function of Python's standard library does. Task B asks the other
 way round, with the other drop's rows: name the function that does what is described. SmolLM2-135M
-learns A by SFT, and from there B twice, by SFT and by OSFT, with the same rows in the same order and
-as many steps. The learning rate is the same too, unless ``--osft-learning-rate`` names another for
-OSFT: Adam makes its steps in the free directions alone as long as SFT's in all of them, so that at
-one rate OSFT moves the weights further.
+learns A by SFT, and from there B twice, by SFT and by OSFT, with the same rows in the same order
+and as many steps. The learning rate is the same too, unless ``--osft-learning-rate`` names another
+for OSFT: Adam makes its steps in the free directions alone as long as SFT's in all of them, so that
+at one rate OSFT moves the weights further.
 
 Held-out losses (nats per token of the answer, mean over the rows) of A and B after each; forgetting
 is the rise of A's loss while B is learned.
