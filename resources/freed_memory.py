@@ -1,8 +1,8 @@
 """How the C library handles large blocks of memory that are made and freed again and again.
 
 glibc hands a large block back to the system when it is freed, and the system hands it out again
-page by page, zeroed. That is felt in the steps of a small model's training, and more where a file is
-read and written in blocks of a megabyte.
+page by page, zeroed. That is felt in the steps of a small model's training, and more where a file
+is read and written in blocks of a megabyte.
 """
 
 from __future__ import annotations
