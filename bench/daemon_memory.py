@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.support.postgres import postgres  # noqa: E402
+from bench.many_drops import names, write_instance  # noqa: E402
+from tests.support.postgres import Postgres, postgres  # noqa: E402
 
 STORAGES = ("sqlite", "postgres")
 INTERVAL = 60
@@ -59,13 +59,10 @@ def prepare(folder: Path, drops: int, storage: dict[str, Any] | None) -> None:
         storage: as ``dagster.yaml`` has it; None for the SQLite that is there.
     """
     home = folder / "dagster"
-    home.mkdir()
-    settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    settings |= {"storage": storage} if storage else {}
-    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    write_instance(home, storage)
     data = folder / "data"
     data.mkdir()
-    for drop in drop_names(drops):
+    for drop in names(drops):
         (data / f"{drop}.jsonl").write_text(ROW)
     pipelines = folder / "pipelines"
     pipelines.mkdir()
@@ -113,7 +110,7 @@ def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
         create_test_daemon_workspace_context(target, instance) as workspace,
     ):
         if side == "plain":  # which asks for a run of each drop that is no partition
-            instance.add_dynamic_partitions("plain_drops", drop_names(drops))
+            instance.add_dynamic_partitions("plain_drops", names(drops))
             _switch_on(workspace, sensor)
         for tick in range(1, ticks + 1):
             now += INTERVAL + 1
@@ -133,11 +130,6 @@ def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
             name: round((late[name] - early[name]) / (last - first) * 1000, 3) for name in late
         },
     }
-
-
-def drop_names(drops: int) -> list[str]:
-    """What lies at the source."""
-    return [f"drop-{number:04d}" for number in range(drops)]
 
 
 def _switch_on(workspace: Any, sensor: str) -> None:
@@ -176,9 +168,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.side is None:
         with postgres() as server:
-            storages = {"sqlite": lambda: None, "postgres": lambda: _database(server)}
             result = {
-                name: {side: apart(side, storages[name](), given) for side in SENSORS}
+                name: {side: apart(side, _storage(name, server), given) for side in SENSORS}
                 for name in given.storages
             }
     else:
@@ -191,9 +182,9 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def _database(server: Any) -> dict[str, Any]:
-    """A new one for each side."""
-    return server.new_database().dagster_storage()
+def _storage(name: str, server: Postgres) -> dict[str, Any] | None:
+    """A database of its own for each side; None for SQLite."""
+    return server.new_database().dagster_storage() if name == "postgres" else None
 
 
 if __name__ == "__main__":

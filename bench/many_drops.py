@@ -1,18 +1,35 @@
-"""An instance with many drops on both sides of bench/partitions.py, made without running them all.
+"""An instance with many drops, for bench/partitions.py and bench/daemon_memory.py.
 
-One real run of one drop; the rows that it left are copied for the others.
+Made without running them all: one real run of one drop; the rows that it left are copied for the
+others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as db
+import yaml
 
+ROOT = Path(__file__).parent.parent
 NAME = "many"
 SIDES = {"plain": "bench.plain_drops", "ours": "ft_assets.definitions"}
 PIPELINES = {"plain": "plain", "ours": NAME}
+
+
+def write_instance(home: Path, storage: dict[str, Any] | None) -> None:
+    """The repository's own ``dagster.yaml`` in a new folder.
+
+    Args:
+        home: the folder.
+        storage: as ``dagster.yaml`` has it, in place of its own; None for the SQLite that is there.
+    """
+    home.mkdir(parents=True)
+    settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    settings |= {"storage": storage} if storage else {}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
 
 
 def names(count: int) -> list[str]:

@@ -26,8 +26,6 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import yaml  # noqa: E402
-
 from bench.many_drops import (  # noqa: E402
     NAME,
     PIPELINES,
@@ -36,6 +34,7 @@ from bench.many_drops import (  # noqa: E402
     materialize_one,
     names,
     settle,
+    write_instance,
 )
 from tests.support.postgres import postgres  # noqa: E402
 
@@ -178,10 +177,7 @@ def workspace(instance: Any, module: str) -> Generator[Any]:
 def measure(folder: Path, count: int, storage: dict[str, Any] | None, rounds: int) -> dict:
     """All figures at one count, on a new instance."""
     home = folder / "dagster"
-    home.mkdir(parents=True)
-    settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    settings |= {"storage": storage} if storage else {}
-    (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    write_instance(home, storage)
     data = folder / "data"
     data.mkdir()
     drops = names(count)

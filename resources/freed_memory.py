@@ -13,6 +13,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 """Numbers of glibc's mallopt(3)."""
 
 ALL = 2**31 - 1
+"""The most bytes that mallopt takes: nothing is given back."""
 BLOCKS = 32 * 2**20
 """Bytes that are enough where blocks of a few megabytes come and go."""
 
