@@ -15,7 +15,7 @@ from ft_assets.assets.trained_rows import split_of
 from resources.errors import UserError
 from resources.record import Record
 from resources.registry.rules import no_champion
-from resources.store.names import place_below
+from resources.store.names import place_below, version_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,9 +163,13 @@ def _places(store: ArtifactStore, uri: str) -> list[Place]:
 
 def _has(store: ArtifactStore, place: Place) -> bool:
     try:
-        return store.backend.find_version(*place) is not None
+        version_folder(*place)
     except UserError:  # a folder around the other store is no part of a key
         return False
+    try:
+        return store.backend.find_version(*place) is not None
+    except UserError:  # it is there and damaged: who opens it is told how
+        return True
 
 
 def _lost(champion: Champion, why: str) -> UserError:

@@ -29,6 +29,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 """What is taken of a model: no pickles and no code."""
+_LOADED_IN_PLACE = (*MODEL_FILES, "additional_chat_templates/*.jinja", "**/*.py")
+"""What transformers may load of a folder that is used where it is: named templates too, and, where
+``evaluation.allow_model_args`` lets it, code."""
 RECORD = "base_model.json"
 """In a prepared folder: which base model it is."""
 
@@ -197,7 +200,8 @@ def _folder(name: str, path: Path, hf_token_env: str) -> BaseModelRef:
         raise UserError(f"training.base_model: {name}: {path} is not a folder")
     files = {p.name for p in path.iterdir() if p.is_file()}
     _refuse_incomplete(name, files)
-    kept = {p.name for pattern in MODEL_FILES for p in path.glob(pattern) if p.is_file()}
+    loaded = (file for pattern in _LOADED_IN_PLACE for file in path.glob(pattern))
+    kept = {file.relative_to(path).as_posix() for file in loaded if file.is_file()}
     return BaseModelRef(
         name=name,
         kind="folder",

@@ -156,6 +156,17 @@ def lost(store, champion: Champion) -> str:
     return message
 
 
+def test_a_damaged_champion_in_a_store_that_was_moved_is_named_itself(store, registry, tmp_path):
+    split = publish_split(store, "drop-1", range(3))
+    model = publish_model(store, "drop-1", "old", split, key=("mine", "fast", "finetuned_model"))
+    champion = register(registry, model.data_version, f"{model.uri}/model")
+    (tmp_path / "store").rename(tmp_path / "moved")
+    manifest = model.path.parent.relative_to(tmp_path / "store") / "manifest.json"
+    (tmp_path / "moved" / manifest).write_text("{")
+    said = lost(ArtifactStore(root=str(tmp_path / "moved")), champion)
+    assert str(manifest) in said
+
+
 def test_a_champion_whose_artifact_is_gone_is_met_by_nobody(store, registry):
     uri = f"/some where/mine/finetuned_model/drop-1/versions/{'a' * 64}/files/model"
     assert "mine/finetuned_model, partition drop-1" in lost(store, register(registry, "x", uri))

@@ -244,6 +244,19 @@ def test_the_digest_changes_when_a_file_changes(find, model, file):
     assert find("./model").digest != before
 
 
+@pytest.mark.parametrize(
+    "file", ["modeling.py", "inner/layers.py", "additional_chat_templates/x.jinja"]
+)
+def test_the_digest_covers_code_and_templates_beside_the_weights(find, model, file):
+    before = find("./model").digest
+    (model / file).parent.mkdir(exist_ok=True)
+    (model / file).write_text("1")
+    with_it = find("./model").digest
+    assert with_it != before
+    (model / file).write_text("2")
+    assert find("./model").digest not in (before, with_it)
+
+
 def test_the_digest_follows_the_content_not_the_place(find, model, tmp_path):
     before = find("./model").digest
     (model / "notes.bin").write_bytes(b"no part of the model")
