@@ -4,7 +4,8 @@ SmolLM2-135M and the demo's rows, each side in a process of its own, in turn, me
 rounds. Tokens are those of the rows, padding not among them; the time is the wall time from the end
 of the first step to the end of the last, with all that the trainers do in between.
 
-- ours: the platform's worker, as a pipeline runs it, with the demo's batch of 8 rows.
+- ours: the platform's worker, as a pipeline runs it, with the demo's batch of 8 rows; and SFT once
+  in the precision that ``auto`` did not choose (``chosen_precision_ratio``).
 - ``trl_defaults``: SFTConfig as it comes (bf16 autocast, activation checkpointing, the loss on all
   tokens, padded batches of 8 rows) but for what a CPU needs. A processor without bf16 instructions
   emulates them, very slowly: that side is measured once, and ``trl_fp32`` is the same with bf16
@@ -67,7 +68,15 @@ def measure(sides: Sides, steps: int, rounds: int) -> str:
         if number == 0:
             trl = (max(CANDIDATES, key=sides.median),)
     sides.run("trl_defaults", min(steps, 2))
+    sides.run(other_precision(), min(steps, 2))
     return trl[0]
+
+
+def other_precision() -> str:
+    """The side in the precision that ``auto`` does not choose on this machine."""
+    from ft_assets.training.in_process.machine import precision
+
+    return "ours_fp32" if precision("auto") == "bf16" else "ours_bf16"
 
 
 def main() -> None:
@@ -118,6 +127,9 @@ def ratios(sides: Sides, best: str, floor: float) -> dict[str, Any]:
         "osft_ratio_to_trl_fp32": round(sides.median("ours_osft") / sides.median("trl_fp32"), 2),
         "ratio_to_floor": round(ours / floor, 3),
         "floor_tokens_per_second": round(floor, 1),
+        "chosen_precision_ratio": {
+            other_precision(): round(ours / sides.median(other_precision()), 2)
+        },
         "trl_best": best,
         "each_tokens_per_second": {side: round(sides.median(side), 1) for side in everything},
         "peak_memory_mib": {side: round(sides.median(side, "peak_mib")) for side in everything},

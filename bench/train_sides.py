@@ -39,6 +39,8 @@ TRL: dict[str, dict[str, Any]] = {
     },
 }
 OURS = {"ours_sft": "sft", "ours_osft": "osft", "ours_lora": "lora_sft"}
+PRECISIONS = {"ours_fp32": "fp32", "ours_bf16": "bf16"}
+"""SFT in a precision that is named; ``OURS`` have what ``auto`` means here."""
 
 
 class Given(NamedTuple):
@@ -132,6 +134,7 @@ def ours(side: str, given: Given) -> Any:
             algorithm=OURS.get(side, "sft"),
             learning_rate=LEARNING_RATE,
             threads=given.threads,
+            precision=PRECISIONS.get(side, "auto"),
         )
         result = clock.result()
         result["peak_mib"] = peak_mib()

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from ft_assets.training.estimate.world import this_cpu_has_bf16
 from ft_assets.training.plan import TrainPlan
 
 _FILE = "machine.json"
@@ -50,13 +51,12 @@ def device(backend: str) -> str:
 
 
 def precision(asked: str, device: str = "cpu") -> str:
-    """``auto`` resolved: bf16 where the processor has instructions for it, else fp32.
+    """``auto`` resolved: bf16 where the hardware has units for its matrices, else fp32.
 
-    Elsewhere bf16 is emulated, and far slower than fp32.
+    Elsewhere bf16 is slower than fp32; emulated, far slower.
     """
     if asked != "auto":
         return asked
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if has_bf16 else "fp32"
+    return "bf16" if this_cpu_has_bf16() else "fp32"

@@ -44,7 +44,22 @@ def test_a_precision_that_is_named_is_taken(asked):
     assert precision(asked) == asked
 
 
-@pytest.mark.parametrize(("supported", "chosen"), [(True, "bf16"), (False, "fp32")])
-def test_auto_computes_in_bf16_only_where_the_processor_does(monkeypatch, supported, chosen):
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: supported)
+@pytest.mark.parametrize(
+    ("flags", "chosen"),
+    [
+        ("avx2 fma", "fp32"),
+        ("avx512f avx512_bf16", "fp32"),  # vector instructions alone are slower than fp32
+        ("avx512f avx512_bf16 amx_bf16 amx_tile", "bf16"),
+    ],
+)
+def test_auto_computes_in_bf16_only_where_the_processor_has_a_unit_for_it(
+    monkeypatch, tmp_path, flags, chosen
+):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr("ft_assets.training.estimate.world.CPU_INFO", tmp_path / "cpuinfo")
     assert precision("auto") == chosen
+
+
+def test_auto_computes_in_fp32_where_the_processor_tells_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr("ft_assets.training.estimate.world.CPU_INFO", tmp_path / "none")
+    assert precision("auto") == "fp32"
