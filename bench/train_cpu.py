@@ -4,8 +4,9 @@ SmolLM2-135M and the demo's rows, each side in a process of its own, in turn, me
 rounds. Tokens are those of the rows, padding not among them; the time is the wall time from the end
 of the first step to the end of the last, with all that the trainers do in between.
 
-- ours: the platform's worker, as a pipeline runs it, with the demo's batch of 8 rows; and SFT once
-  in the precision that ``auto`` did not choose (``chosen_precision_ratio``).
+- ours: the platform's worker, as a pipeline runs it, with the demo's batch of 8 rows; SFT also with
+  activation checkpointing (``ours_recomputed``, whose memory is to be compared with that of TRL's
+  defaults), and once in the precision that ``auto`` did not choose (``chosen_precision_ratio``).
 - ``trl_defaults``: SFTConfig as it comes (bf16 autocast, activation checkpointing, the loss on all
   tokens, padded batches of 8 rows) but for what a CPU needs. A processor without bf16 instructions
   emulates them, very slowly: that side is measured once, and ``trl_fp32`` is the same with bf16
@@ -34,6 +35,7 @@ from typing import Any
 from train_sides import OURS, TRL
 from training_runs import BATCH, ROOT, base_model, first_rows, split_rows
 
+ALGORITHMS = ("ours_sft", "ours_osft", "ours_lora", "ours_recomputed")
 CANDIDATES = ("trl_padded", "trl_padding_free", "trl_packed")
 HELD_OUT_ROWS = 40
 
@@ -63,7 +65,7 @@ def measure(sides: Sides, steps: int, rounds: int) -> str:
     """Measure all sides; returns the fastest candidate for TRL at its best."""
     trl = CANDIDATES
     for number in range(rounds):
-        for side in (*OURS, "trl_fp32", *trl):
+        for side in (*ALGORITHMS, "trl_fp32", *trl):
             sides.run(side, steps)
         if number == 0:
             trl = (max(CANDIDATES, key=sides.median),)
@@ -115,7 +117,7 @@ def main() -> None:
 def ratios(sides: Sides, best: str, floor: float) -> dict[str, Any]:
     """Speed and memory."""
     ours = sides.median("ours_sft")
-    everything = (*OURS, *(side for side in TRL if side in sides.measured))
+    everything = [side for side in (*OURS, *TRL) if side in sides.measured]
     return {
         "tokens_per_second": round(ours, 1),
         "ratio_to_trl_defaults": round(ours / sides.median("trl_defaults"), 2),

@@ -26,23 +26,25 @@ GPU_PEAKS: tuple[tuple[int, float, str], ...] = (
 """GiB from which a row counts, dense bf16 FLOP/s of its slowest common GPU (NVIDIA's data sheets),
 and which one that is."""
 
-CPU_FLOPS_PER_THREAD = {"bf16": 150e9, "fp32": 50e9}
-"""Measured: SmolLM2-135M, packed, on two threads of a processor that computes in bf16: 437 tokens/s
-of 0.7 GFLOP each; TRL in fp32 97 tokens/s."""
+CPU_FLOPS_PER_THREAD = {"bf16": 150e9, "fp32": 80e9}
+"""Measured: SmolLM2-135M, packed, on two threads, 0.7 GFLOP per token: 437 tokens/s in bf16 with
+AMX; in fp32 67 GFLOP/s per thread with AVX2 and 107 with AVX-512."""
 
-CPU_OPTIMIZER_BYTES_PER_SECOND = 8e9
+CPU_OPTIMIZER_BYTES_PER_SECOND = 25e9
 """AdamW reads and writes 28 bytes per trainable parameter and does no arithmetic to speak of."""
 
 CPU_SECONDS_PER_LAYER = 0.0015
 """What one layer costs beside its arithmetic each time a part goes through, both ways."""
 
-CPU_SECONDS_PER_STEP = 0.05
+CPU_SECONDS_PER_STEP = 0.01
 """The Trainer, metrics and their report, measured with a model whose arithmetic takes no time."""
 
-CPU_SECONDS_AT_START = 1.0
-"""The first step, which allocates everything; measured in the same way."""
+CPU_FIRST_TOUCH_BYTES_PER_SECOND = 1e9
+"""Gradients and moments are new memory in the first step, which the system has to find and zero;
+half as fast was measured on a virtual machine."""
 
 _ADAM_TRAFFIC = 28
+_ADAM_NEW = 12
 
 
 class Duration(Record):
@@ -137,7 +139,8 @@ def _cpu_speed(
     optimizer = rows.steps * _ADAM_TRAFFIC * trained.trainable / CPU_OPTIMIZER_BYTES_PER_SECOND
     parts = max(rows.steps, rows.tokens / part.tokens)
     calls = parts * model.layers * CPU_SECONDS_PER_LAYER
-    around = CPU_SECONDS_AT_START + rows.steps * CPU_SECONDS_PER_STEP
-    return rows.tokens / (arithmetic + optimizer + calls + around), (
+    around = rows.steps * CPU_SECONDS_PER_STEP
+    start = _ADAM_NEW * trained.trainable / CPU_FIRST_TOUCH_BYTES_PER_SECOND
+    return rows.tokens / (arithmetic + optimizer + calls + around + start), (
         f"assumed: {rate / 1e9:.0f} GFLOP/s on {world.threads} threads in {world.precision}"
     )

@@ -32,6 +32,8 @@ _CUDA_BYTES = 0.8 * GIB
 _NCCL_BYTES = 0.5 * GIB
 _PROCESS_BYTES = 0.6 * GIB
 """Python with torch, transformers and training_hub: what the process has before the model."""
+_CPU_BF16_BYTES = 0.25 * GIB
+"""Kernels for bf16 that are made on the CPU while it trains."""
 _HEAP_WASTE = 0.4
 """On the CPU, of the activations: holes that the C library's allocator leaves and does not give
 back. Measured on SmolLM2-135M: 0.35 to 0.45."""
@@ -173,6 +175,8 @@ def _logits(model: Architecture, config: TrainingConfig, world: World, part: Par
 
 def _buffers(model: Architecture, config: TrainingConfig, world: World, trained: Trained) -> float:
     framework = _CUDA_BYTES if world.on_gpu else _PROCESS_BYTES
+    if not world.on_gpu and world.precision == "bf16":
+        framework += _CPU_BF16_BYTES
     if world.processes > 1 and world.on_gpu:
         framework += _NCCL_BYTES
     if world.in_process:
