@@ -98,8 +98,7 @@ def opponent(
 def is_registered(registry: Registry, name: str, digest: str) -> bool:
     """Whether some version of a model has these files; not one whose registration goes on yet."""
     return any(
-        version.artifact.digest == digest and not version.waiting
-        for version in _versions(registry, name)
+        version.digest == digest and not version.waiting for version in _versions(registry, name)
     )
 
 
@@ -112,7 +111,7 @@ def refuse_lost_champion(registry: Registry, name: str) -> None:
     Raises:
         UserError: it has versions of ours.
     """
-    versions = [v.version for v in _versions(registry, name) if v.artifact.digest and not v.waiting]
+    versions = [v.version for v in _versions(registry, name) if v.digest and not v.waiting]
     if versions:
         raise no_champion(name, versions)
 

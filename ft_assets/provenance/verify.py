@@ -251,16 +251,18 @@ def _compare_registration(
 def _compare_model(
     version: RegisteredVersion, place: Place, store: Store, findings: Findings
 ) -> None:
-    """The registry's digest is that of the model at its URI."""
-    found = _data_version(place, store)
-    if found is None:
+    """The registry's digests, of the version and of its artifact, are that of the model there."""
+    expected = _data_version(place, store)
+    if expected is None:
         return  # said when the walk gets there
     subject = f"{version.model}:{version.version}"
-    findings.compare(
-        subject,
-        "registered digest",
-        f"the registry's digest is that of {place.name}",
-        file=f"registry: {subject}: digest",
-        expected=found,
-        found=version.artifact.digest,
-    )
+    of_artifact = ("artifact.digest", version.artifact.digest)
+    for name, found in (("digest", version.digest), of_artifact):
+        findings.compare(
+            subject,
+            "registered digest",
+            f"the registry's {name} is that of {place.name}",
+            file=f"registry: {subject}: {name}",
+            expected=expected,
+            found=found,
+        )

@@ -62,6 +62,7 @@ class RegisteredArtifact:
 
     uri: str
     digest: str
+    """As kept with the artifact."""
     format_name: str
     format_version: str
     state: str
@@ -74,6 +75,9 @@ class RegisteredVersion:
 
     model: str
     version: str
+    digest: str
+    """Digest of the content that it stands for, as kept with the version: its artifact has the
+    same. Empty where another tool made the version."""
     state: State
     stage: Stage
     author: str

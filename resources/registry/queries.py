@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import sqlite3
 
 _SELECT_VERSION = """
-    SELECT versions.*, models.name AS model, artifacts.uri, artifacts.format_name,
-           artifacts.format_version, artifacts.state AS artifact_state
+    SELECT versions.*, models.name AS model, artifacts.uri,
+           artifacts.digest AS artifact_digest, artifacts.format_name, artifacts.format_version,
+           artifacts.state AS artifact_state
     FROM versions
     JOIN models ON models.id = versions.model_id
     LEFT JOIN artifacts ON artifacts.version_id = versions.id
@@ -41,6 +42,7 @@ def read_version(database: sqlite3.Connection, version_id: int) -> RegisteredVer
     return RegisteredVersion(
         model=row["model"],
         version=row["name"],
+        digest=row["digest"],
         state=row["state"],
         stage=row["stage"],
         author=row["author"],
@@ -49,7 +51,7 @@ def read_version(database: sqlite3.Connection, version_id: int) -> RegisteredVer
         updated_at=row["updated_at"],
         artifact=RegisteredArtifact(
             uri=row["uri"] or "",
-            digest=row["digest"],
+            digest=row["artifact_digest"] or row["digest"],
             format_name=row["format_name"] or "",
             format_version=row["format_version"] or "",
             state=row["artifact_state"] or "PENDING",

@@ -100,6 +100,10 @@ def test_a_flip_in_a_source_file_is_found(signed_chain):
     ("table", "column"),
     [
         ("artifacts", "uri"),
+        ("artifacts", "digest"),
+        ("artifacts", "format_name"),
+        ("artifacts", "format_version"),
+        ("artifacts", "state"),
         ("versions", "digest"),
         ("versions", "author"),
         ("versions", "description"),

@@ -251,6 +251,7 @@ def _read(server: Server, model: ModelRecord, version: VersionRecord) -> Registe
     return RegisteredVersion(
         model=model.name,
         version=version.name,
+        digest=str(digest),
         state="LIVE" if stage == "champion" else "ARCHIVED",
         stage=stage,
         author=version.author,
