@@ -22,7 +22,7 @@ from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.drift import Drift, TokenShape, compare
 from ft_assets.training.estimate import TrainingEstimate, estimate, read_architecture
 from ft_assets.training.estimate.architecture import NotEstimatedError
-from ft_assets.training.estimate.world import this_cpu_has_bf16
+from ft_assets.training.estimate.world import this_cpu_has_amx
 from ft_assets.training.plan import has_nvidia_gpu, mask_policy
 from ft_assets.training.token_report import TokenReport
 from ft_assets.training.token_worker import PREVIEW_FILE, REPORT_FILE, TokenPlan
@@ -240,7 +240,7 @@ def training_estimate(
         this.spec.kubernetes,
         report,
         backend=backend,
-        cpu_has_bf16=this_cpu_has_bf16(),
+        cpu_has_bf16=this_cpu_has_amx(),
     )
 
 

@@ -24,7 +24,7 @@ from ft_assets.definitions import default_resources
 from ft_assets.kubernetes import pod_template, step_pod
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
-from ft_assets.training.estimate.world import gib, this_cpu_has_bf16
+from ft_assets.training.estimate.world import gib, this_cpu_has_amx
 from ft_assets.training.plan import (
     Backend,
     backend_arguments,
@@ -77,7 +77,7 @@ def plan(
     start = starts.start if starts is not None else None
     model = shaped_as(store, base, starts, spec)
     data = _data(store, spec, partition, model)
-    has_bf16 = this_cpu_has_bf16()
+    has_bf16 = this_cpu_has_amx()
     world = World.of(training, spec.kubernetes, cpu_has_bf16=has_bf16)
     planned = estimate(
         read_architecture(model, home.models),

@@ -27,8 +27,8 @@ GPU_PEAKS: tuple[tuple[int, float, str], ...] = (
 and which one that is."""
 
 CPU_FLOPS_PER_THREAD = {"bf16": 150e9, "fp32": 80e9}
-"""Measured: SmolLM2-135M, packed, on two threads, 0.7 GFLOP per token: 437 tokens/s in bf16 with
-AMX; in fp32 67 GFLOP/s per thread with AVX2 and 107 with AVX-512."""
+"""Between what bench/train_cpu.py printed on two threads, 0.7 GFLOP per token: in fp32 184 tokens/s
+with AVX2 and 258 with AVX-512; in bf16 437 with AMX."""
 
 CPU_OPTIMIZER_BYTES_PER_SECOND = 25e9
 """AdamW reads and writes 28 bytes per trainable parameter and does no arithmetic to speak of."""
@@ -40,8 +40,8 @@ CPU_SECONDS_PER_STEP = 0.01
 """The Trainer, metrics and their report, measured with a model whose arithmetic takes no time."""
 
 CPU_FIRST_TOUCH_BYTES_PER_SECOND = 1e9
-"""Gradients and moments are new memory in the first step, which the system has to find and zero;
-half as fast was measured on a virtual machine."""
+"""Gradients and moments are new memory in the first step, which the system has to find and zero; a
+virtual machine, whose host has to find it too, may be slower."""
 
 _ADAM_TRAFFIC = 28
 _ADAM_NEW = 12

@@ -33,7 +33,8 @@ _NCCL_BYTES = 0.5 * GIB
 _PROCESS_BYTES = 0.6 * GIB
 """Python with torch, transformers and training_hub: what the process has before the model."""
 _CPU_BF16_BYTES = 0.25 * GIB
-"""Kernels for bf16 that are made on the CPU while it trains."""
+"""Kernels for bf16 that are made on the CPU while it trains: between the peaks of
+bench/plan_vs_actual.py's tiny models in bf16 and in fp32."""
 _HEAP_WASTE = 0.4
 """On the CPU, of the activations: holes that the C library's allocator leaves and does not give
 back. Measured on SmolLM2-135M: 0.35 to 0.45."""

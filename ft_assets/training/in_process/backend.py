@@ -41,6 +41,7 @@ from ft_assets.training.in_process.settings import Settings
 from ft_assets.training.in_process.token_folder import held_out_rows, token_counts
 from ft_assets.training.in_process.tokens import TokenFile
 from ft_assets.training.in_process.trainer_arguments import trainer_arguments
+from ft_assets.training.in_process.vocabulary import keep_vocabulary_gradients
 from ft_assets.training.in_process.world import ALONE, World
 from ft_assets.training.metrics import METRICS_FILE
 from ft_assets.training.outcome import TrainOutcome
@@ -124,6 +125,8 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome | Non
     method = METHODS[settings.algorithm](settings)
     model = method.load()
     world.copy_from_first([*model.parameters(), *model.buffers()])
+    if settings.device == "cpu":
+        keep_vocabulary_gradients(model)
     packed = _packs(settings, model, len(tokenizer))
     held_out = HeldOutCallback(held_out_rows(settings, tokenizer), settings.validation_steps)
     metrics = MetricsCallback(

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ft_assets.training.estimate.world import this_cpu_has_bf16
+from ft_assets.training.estimate.world import this_cpu_has_amx
 from ft_assets.training.plan import TrainPlan
 
 _FILE = "machine.json"
@@ -59,4 +59,4 @@ def precision(asked: str, device: str = "cpu") -> str:
         return asked
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if this_cpu_has_bf16() else "fp32"
+    return "bf16" if this_cpu_has_amx() else "fp32"

@@ -1,0 +1,151 @@
+"""Kept gradients change memory and speed and nothing else: they are autograd's own."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ft_assets.training.in_process.trainer import loss_sum
+from ft_assets.training.in_process.vocabulary import keep_vocabulary_gradients
+from tests.training.in_process.test_in_process_trainer import gradients, rows_of
+
+PADDING = 7
+
+
+def model_of(*, tied: bool = True, padding: int | None = None) -> Any:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=400,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        tie_word_embeddings=tied,
+        pad_token_id=padding,
+    )
+    return LlamaForCausalLM(config).float()
+
+
+def pair(**options: Any) -> tuple[Any, Any]:
+    """The same model twice, the second with kept gradients."""
+    own = model_of(**options)
+    kept = copy.deepcopy(own)
+    keep_vocabulary_gradients(kept)
+    return own, kept
+
+
+def backward(model: Any, *seeds: int) -> None:
+    """The backward passes of some batches, without moving the weights in between."""
+    for seed in seeds:
+        loss_sum(model, rows_of(12, 30, 7, seed=seed)).backward()
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_gradients_are_those_of_autograd_at_every_step(tied, seeds):
+    own, kept = pair(tied=tied)
+    for step in range(3):
+        at = [seed + 10 * step for seed in seeds]
+        backward(own, *at)
+        backward(kept, *at)
+        expected = gradients(own)
+        assert expected["model.embed_tokens.weight"].abs().max() > 0
+        assert_same(gradients(kept), expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_each_step_has_its_gradient_in_the_same_memory(tied):
+    _, kept = pair(tied=tied)
+    weights = {kept.model.embed_tokens.weight, kept.lm_head.weight}
+    places = []
+    for step in range(3):
+        backward(kept, step)
+        places.append({weight.grad.data_ptr() for weight in weights})
+        kept.zero_grad()
+    assert places == [places[0]] * 3
+    assert len(places[0]) == (1 if tied else 2)
+
+
+def test_the_row_of_the_padding_token_gets_no_gradient_from_the_lookup():
+    own, kept = pair(tied=False, padding=PADDING)
+    assert own.model.embed_tokens.padding_idx == PADDING
+    for model in (own, kept):
+        ids = torch.tensor([[PADDING, 3, PADDING, 3, 9]])
+        model(input_ids=ids).logits.square().sum().backward()
+    expected = gradients(own)
+    assert expected["model.embed_tokens.weight"][PADDING].abs().max() == 0
+    assert_same(gradients(kept), expected)
+
+
+def test_with_activation_checkpointing_too():
+    own, kept = pair()
+    for model in (own, kept):
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        backward(model, 1)
+    assert_same(gradients(kept), gradients(own))
+
+
+def test_a_frozen_vocabulary_gets_no_gradient():
+    own, kept = pair()
+    for model in (own, kept):
+        model.model.embed_tokens.weight.requires_grad_(False)
+        backward(model, 1)
+    found = gradients(kept)
+    assert "model.embed_tokens.weight" not in found
+    assert_same(found, gradients(own))
+
+
+def test_in_bf16_autograd_does_it():
+    own, kept = pair()
+    for model in (own, kept):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = loss_sum(model, rows_of(12, 30))
+        loss.backward()
+    found, expected = gradients(kept), gradients(own)
+    for name, gradient in expected.items():
+        assert torch.equal(found[name], gradient), name
+
+
+@torch.no_grad()
+def test_without_a_backward_pass_the_logits_are_the_same():
+    own, kept = pair()
+    ids = torch.arange(20)[None]
+    assert torch.equal(kept(input_ids=ids).logits, own(input_ids=ids).logits)
+
+
+def test_layers_that_are_not_torchs_own_stay_as_they_are():
+    class Scaled(torch.nn.Embedding):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return super().forward(ids) * 4
+
+    model = model_of(tied=False)
+    model.set_input_embeddings(Scaled(400, 16))
+    model.set_output_embeddings(torch.nn.Linear(16, 400, bias=True))
+    keep_vocabulary_gradients(model)
+    assert "forward" not in vars(model.get_input_embeddings())
+    assert "forward" not in vars(model.get_output_embeddings())
+
+
+@pytest.mark.parametrize("replaced", ["lm_head", "embed_tokens"])
+def test_a_forward_pass_that_somebody_replaced_stays_and_shares_its_gradient(replaced):
+    own, kept = model_of(), model_of()
+    layer = kept.lm_head if replaced == "lm_head" else kept.model.embed_tokens
+    layer.forward = mine = partial(type(layer).forward, layer)
+    keep_vocabulary_gradients(kept)
+    assert layer.forward is mine
+    for _ in range(2):
+        backward(own, 1, 2)
+        backward(kept, 1, 2)
+        assert_same(gradients(kept), gradients(own))
