@@ -186,7 +186,11 @@ def better_when_higher(metric: str, higher_is_better: Mapping[str, bool | None])
 
 def _scores(sample: Sample) -> dict[str, float]:
     """The finite scores of a document."""
-    ratios = {name: top / bottom for name, (top, bottom) in sample.ratios.items() if bottom}
+    ratios = {
+        name: top / bottom
+        for name, (top, bottom) in sample.ratios.items()
+        if top is not None and bottom
+    }
     scores = {**ratios, **sample.metrics}
     return {
         name: value for name, value in scores.items() if value is not None and math.isfinite(value)

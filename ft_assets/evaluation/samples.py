@@ -28,9 +28,9 @@ class Sample(Record):
     """Of the document: the row's id in the held-out task, else its place and digest."""
     metrics: dict[str, float | None] = Field(default_factory=dict)
     """Scores whose mean over the documents is the result; null: there is no finite one."""
-    ratios: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    ratios: dict[str, tuple[float | None, float | None]] = Field(default_factory=dict)
     """Scores that are a sum over a sum: ``loss`` is nats over tokens, ``token_accuracy`` hits
-    over tokens."""
+    over tokens; null: the sum is no finite number."""
     skipped: str | None = None
     """Why nothing was scored."""
     prompt: str | None = None

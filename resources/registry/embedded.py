@@ -44,6 +44,7 @@ from resources.registry.queries import (
 )
 from resources.registry.rules import (
     check_registration,
+    lacking,
     next_version,
     rollback_target,
     version_order,
@@ -255,7 +256,7 @@ def _insert_champion(
 def _repair(database: sqlite3.Connection, version_id: int, registration: Registration) -> None:
     """Add what a half-written version lacks; what it has stays, because versions never change."""
     has = read_version(database, version_id)
-    missing = {n: v for n, v in registration.properties.items() if n not in has.properties}
+    missing = lacking(has.properties, has.artifact.uri, registration)
     without_artifact = has.artifact.state == "PENDING"
     if without_artifact:
         _insert_artifact(database, version_id, registration)

@@ -104,6 +104,24 @@ def may_replace(registration: Registration, digest: str | None) -> bool:
     return registration.replaces in (ANY_CHAMPION, digest)
 
 
+def lacking(
+    has: Mapping[str, Property], uri: str, registration: Registration
+) -> dict[str, Property]:
+    """The properties that a version lacks and a registration of its content may add.
+
+    The same content may come again from another drop or another training: what that one measured is
+    no property of the version that is there.
+
+    Args:
+        has: the properties that are there.
+        uri: where the version's files are; empty where its registration was broken off before that.
+        registration: of the same content.
+    """
+    if uri not in ("", registration.uri):
+        return {}
+    return {name: value for name, value in registration.properties.items() if name not in has}
+
+
 def not_compared(model: str, champion: str | None) -> UserError:
     """The error for new content that was compared with another champion than the one in force.
 

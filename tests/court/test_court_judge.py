@@ -187,6 +187,19 @@ def test_one_score_that_is_not_finite_closes(first, model, value):
     assert "(the first: 7)" in verdict.reason
 
 
+@pytest.mark.parametrize("model", ["tuned", "base"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_one_loss_that_is_not_finite_closes(first, model, value):
+    samples = list(first.samples[model]["held_out"])
+    tokens = samples[7].ratios["loss"][1]
+    samples[7] = samples[7].model_copy(update={"ratios": {"loss": (value, tokens)}})
+    verdict = first.but(model, held_out=samples).judged()
+
+    assert not verdict.passed
+    assert f"held_out/loss is not a finite number for 1 of {ROWS} documents" in verdict.reason
+    assert f"(the first: {samples[7].id})" in verdict.reason
+
+
 def test_fewer_documents_than_the_minimum_close(first):
     assert first.judged(min_samples=ROWS).passed
     verdict = first.judged(min_samples=ROWS + 1)

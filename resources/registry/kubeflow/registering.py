@@ -39,6 +39,7 @@ from resources.registry.kubeflow.stages import (
 from resources.registry.kubeflow.transport import ConflictError, UnsettledError
 from resources.registry.port import AUTO
 from resources.registry.rules import (
+    lacking,
     may_replace,
     next_version,
     no_champion,
@@ -238,9 +239,11 @@ def _repair_properties(
     Which champion it was compared with is no part of the version: one that was never in force may
     have been judged anew since.
     """
-    wanted = {**registration.properties, DIGEST: registration.digest}
     has = version.properties
-    missing = {name: value for name, value in wanted.items() if name not in has}
+    missing: dict[str, Property] = {} if DIGEST in has else {DIGEST: registration.digest}
+    if not registration.properties.keys() <= has.keys():
+        artifact = artifact_of(server, version)
+        missing |= lacking(has, artifact.uri if artifact else "", registration)
     if is_waiting(model, version) and replaces(version) != registration.replaces:
         missing |= _property_of(registration.replaces)
     if not missing:

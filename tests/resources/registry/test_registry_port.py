@@ -116,6 +116,16 @@ def test_an_explicit_version_with_other_content_is_refused_and_changes_nothing(r
     assert [(m.name, m.owner) for m in registry.list_models()] == [(MODEL, None)]
 
 
+def test_the_same_content_of_another_training_adds_nothing_to_the_version(registry):
+    first = registry.register(model("d1", properties={"partition": "drop-1", "rows": 10}))
+    measured = {"partition": "drop-3", "rows": 12, "seconds": 3.5}
+    again = registry.register(model("d1", uri="s3://models/other", properties=measured))
+
+    assert (again.version, again.created) == ("1.0.0", False)
+    assert again.properties == first.properties
+    assert again.artifact == first.artifact
+
+
 def test_the_same_digest_under_two_models_is_two_versions(registry):
     assert registry.register(model("d1")).created
     assert registry.register(model("d1", model="other")).created
