@@ -15,6 +15,7 @@ from ft_assets.assets.evaluating import (
     base_folder,
     evaluate,
     measured,
+    own_tasks,
     read_summary,
 )
 from ft_assets.assets.evaluation_page import REPORT_FILE, baseline_page
@@ -82,7 +83,11 @@ def _publish(
     this: Step, store: ArtifactStore, split: Artifact, fingerprint: str, output: Path
 ) -> Artifact:
     summary = read_summary(output)
-    metadata = {"fingerprint": fingerprint, "summary": summary.model_dump(mode="json")}
+    metadata = {
+        "fingerprint": fingerprint,
+        "summary": summary.model_dump(mode="json"),
+        **own_tasks(this),
+    }
     with this.publish(store, [split], **metadata) as draft:
         shutil.copyfile(output / RESULTS_FILE, draft.path / RESULTS_FILE)
         draft.take(output / SAMPLES_FOLDER, SAMPLES_FOLDER)

@@ -23,6 +23,7 @@ from ft_assets.assets.evaluating import (
     base_folder,
     evaluate,
     held_out_file,
+    own_tasks,
     read_summary,
 )
 from ft_assets.assets.evaluation_page import (
@@ -168,6 +169,7 @@ def _publish(
         "champion": job.champion.model_dump(mode="json") if job.champion is not None else None,
         "worst_regressions": regression_rows(regressions),
         "model_data_version": job.model.data_version,
+        **own_tasks(this),
     }
     rows = result_rows(summary, verdict.comparisons)
     chart = forest_chart(differences(summary, rows, verdict.comparisons), title=_title(this))

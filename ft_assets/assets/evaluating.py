@@ -14,7 +14,8 @@ from ft_assets.assets.step import Step
 from ft_assets.data.split_report import HELD_OUT_FILE
 from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
 from ft_assets.evaluation.summary import EvaluationSummary
-from ft_assets.provenance.digest import files_digest, value_digest
+from ft_assets.provenance.digest import value_digest
+from ft_assets.provenance.own_tasks import tasks_digest
 from ft_assets.training.base_model import BaseModelRef, locate_again, prepared_path
 from ft_assets.training.prepare_worker import PreparePlan
 from resources.home import Home
@@ -94,6 +95,17 @@ def held_out_file(split: Artifact) -> Path | None:
     return split.file(HELD_OUT_FILE) if report["held_out_rows"] else None
 
 
+def own_tasks(this: Step) -> dict[str, Any]:
+    """What a manifest says about the pipeline's own tasks; nothing where it has none.
+
+    ``ft verify`` compares their folder with it.
+    """
+    digest = _tasks_digest(this)
+    if digest is None:
+        return {}
+    return {"own_tasks": {"folder": this.spec.evaluation.include_path, "digest": digest}}
+
+
 def base_folder(
     this: Step, base: BaseModelRef, home: Home, launcher: ProcessLauncher, output: Path
 ) -> Path:
@@ -115,18 +127,8 @@ def read_summary(folder: Path) -> EvaluationSummary:
 
 
 def _tasks_digest(this: Step) -> str | None:
-    """Digest of the folder of the pipeline's own tasks: an edited task is another evaluation."""
     folder = this.include_folder
-    if folder is None:
-        return None
-    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return files_digest(folder, [str(file) for file in files if not _is_left_over(file)])
-
-
-def _is_left_over(file: Path) -> bool:
-    """What Python and editors leave beside the tasks; it says nothing about the tasks."""
-    hidden = any(part.startswith(".") for part in file.parts)
-    return hidden or "__pycache__" in file.parts or file.suffix == ".pyc"
+    return None if folder is None else tasks_digest(folder)
 
 
 def _text(path: Path | None) -> str | None:

@@ -111,6 +111,8 @@ def _lineage(made_from: Mapping[str, Artifact]) -> dict[str, Property | None]:
         if record is None:
             continue
         properties[f"{asset}.code_version"] = record.code_version
+        properties[f"{asset}.code_digest"] = record.code.digest or None
+        properties[f"{asset}.commit"] = record.code.commit
         properties[f"{asset}.config_digest"] = value_digest(record.config)
         properties[f"{asset}.run_id"] = record.run_id
         for source in record.inputs:  # also of those that are no longer kept
@@ -126,12 +128,12 @@ def _compared_with(report: Artifact) -> str | None:
     return EvaluationSummary.model_validate(metadata["summary"]).model_digests.get("champion")
 
 
-def _image(model: Artifact) -> str:
+def _image(model: Artifact) -> str | None:
     """The container image that trained; where its record names none, that of this process."""
     record = _record(model)
     if record is not None and record.builder.image:
         return record.builder.image
-    return next((os.environ[name] for name in IMAGE_VARIABLES if os.environ.get(name)), "")
+    return next((os.environ[name] for name in IMAGE_VARIABLES if os.environ.get(name)), None)
 
 
 def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]:
@@ -160,11 +162,19 @@ def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]
         "peak_memory_mib": outcome.peak_memory_mib,
         "precision": _text(outcome.settings.get("precision")),
         "hardware": record.platform if record is not None else None,
+        "processor": (record.builder.processor or None) if record is not None else None,
+        "gpu_models": _gpu_models(record),
         "gpus": cost.gpus,
         "gpu_hours": cost.gpu_hours,
         "training_cost": cost.money,
         **{f"package.{name}": version for name, version in packages.items()},
     }
+
+
+def _gpu_models(record: ProvenanceRecord | None) -> str | None:
+    """The models of the GPUs of the step that trained, each kind once."""
+    names = dict.fromkeys(record.builder.gpus if record is not None else ())
+    return ", ".join(names) or None
 
 
 def _scores(report: Artifact) -> dict[str, Property | None]:

@@ -75,6 +75,7 @@ def machine_table(
         **outcome["settings"],
         "python": provenance.get("python"),
         "platform": provenance.get("platform"),
+        **_machine(provenance.get("builder", {})),
         **{f"package {name}": value for name, value in provenance.get("packages", {}).items()},
         **further,
     }
@@ -84,6 +85,12 @@ def machine_table(
         if value is not None
     ]
     return table(("what", "value"), rows)
+
+
+def _machine(builder: Mapping[str, Any]) -> dict[str, Any]:
+    """Processor and GPUs of the step that trained; nothing in a record of an earlier release."""
+    named = {"processor": builder.get("processor"), "GPUs": ", ".join(builder.get("gpus", ()))}
+    return {name: value for name, value in named.items() if value}
 
 
 def _value(name: str, value: Any) -> str:

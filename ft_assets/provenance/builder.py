@@ -1,4 +1,4 @@
-"""Who made an artifact: the user, the kind of machine and its container image; no secrets.
+"""Who made an artifact: the user, the machine and its container image; no secrets.
 
 Host names and addresses stay out: they say nothing about the artifact, and records travel far.
 """
@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+
+from pydantic import Field
 
 from resources.record import Record
 
@@ -24,12 +28,41 @@ class BuilderRecord(Record):
     host: HostKind = "machine"
     image: str | None = None
     """The container image, where the environment names it (FT_IMAGE, DAGSTER_CURRENT_IMAGE)."""
+    processor: str = ""
+    """Its model; empty in a record of an earlier release."""
+    gpus: list[str] = Field(default_factory=list)
+    """The model of each NVIDIA GPU that the machine, or the pod, has."""
 
 
 def this_builder() -> BuilderRecord:
     """The builder that this process is."""
     image = next((os.environ[name] for name in _IMAGE_VARIABLES if os.environ.get(name)), None)
-    return BuilderRecord(user=_user(), host=_host_kind(), image=image)
+    return BuilderRecord(
+        user=_user(), host=_host_kind(), image=image, processor=processor(), gpus=gpus()
+    )
+
+
+def processor(proc: Path = Path("/proc")) -> str:
+    """The processor's model; its architecture where the system does not say more."""
+    return next(_values(proc / "cpuinfo", "model name"), "") or platform.machine()
+
+
+def gpus(proc: Path = Path("/proc")) -> list[str]:
+    """The models of NVIDIA's GPUs, as their driver names them; torch is not needed for it."""
+    cards = sorted(proc.glob("driver/nvidia/gpus/*/information"))
+    return [model for card in cards for model in _values(card, "Model")]
+
+
+def _values(file: Path, name: str) -> Iterator[str]:
+    """The values of the lines ``name: value``; none where the file cannot be read."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            yield value.strip()
 
 
 def _user() -> str:

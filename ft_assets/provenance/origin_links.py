@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ft_assets.provenance.code import this_code
 from ft_assets.provenance.digest import value_digest
+from ft_assets.provenance.own_tasks import tasks_digest
 from ft_assets.training.base_model import BaseModelRef, is_used_in_place, locate
 from resources.errors import UserError
 from resources.sources.uri import PackageUri, PathUri, PvcUri, parse_uri
@@ -19,7 +20,12 @@ from resources.sources.uri import PackageUri, PathUri, PvcUri, parse_uri
 if TYPE_CHECKING:
     from ft_assets.provenance.artifact_links import Checked
     from ft_assets.provenance.links import Findings
-    from ft_assets.provenance.recorded import RecordedCode, RecordedMaking, RecordedSource
+    from ft_assets.provenance.recorded import (
+        RecordedCode,
+        RecordedMaking,
+        RecordedSource,
+        RecordedTasks,
+    )
     from resources.sources import Sources
 
 
@@ -48,6 +54,8 @@ def check_origin(
         _base_model(origin.base_model, findings)
     for source in origin.sources:
         _source(checked, source, findings, sources, folder)
+    if origin.own_tasks is not None:
+        _own_tasks(checked, origin.own_tasks, findings, folder)
 
 
 def _configuration(
@@ -174,3 +182,25 @@ def _source(
             )
     if whole:
         findings.holds(subject, check, f"{len(source.files)} files, as they were read")
+
+
+def _own_tasks(
+    checked: Checked, tasks: RecordedTasks, findings: Findings, folder: Path | None
+) -> None:
+    """The pipeline's own tasks are those that the models were asked."""
+    subject, check = f"tasks {tasks.folder}", "own tasks"
+    found = None if folder is None else (folder / tasks.folder).resolve()
+    if found is None:
+        why = f"there is no pipeline {checked.place.key[0]} that tells where they are"
+        findings.not_checked(subject, check, why)
+    elif not found.is_dir():
+        findings.not_checked(subject, check, f"{found} is not there any more")
+    else:
+        findings.compare(
+            subject,
+            check,
+            "its files are those that the models were asked",
+            file=str(found),
+            expected=tasks.digest,
+            found=tasks_digest(found),
+        )

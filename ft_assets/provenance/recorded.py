@@ -76,6 +76,13 @@ class RecordedSource(_Read):
     files: list[RecordedFile]
 
 
+class RecordedTasks(_Read):
+    """The pipeline's own evaluation tasks."""
+
+    folder: str
+    digest: str
+
+
 class Recorded(_Read):
     """All of it."""
 
@@ -83,6 +90,8 @@ class Recorded(_Read):
     """None: no pipeline of ours made it."""
     base_model: BaseModelRef | None
     sources: list[RecordedSource]
+    own_tasks: RecordedTasks | None = None
+    """None: it asked no tasks of the pipeline's own, or a former release did not say."""
     evaluated: str | None
     """Data version of the model that a report is about."""
 
@@ -99,6 +108,7 @@ def recorded(manifest: Mapping[str, Any]) -> Recorded:
             "making": metadata.get("provenance"),
             "base_model": base_model_of(manifest),
             "sources": sources_of(manifest),
+            "own_tasks": metadata.get("own_tasks"),
             "evaluated": metadata.get("model_data_version"),
         }
     )

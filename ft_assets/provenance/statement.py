@@ -58,6 +58,7 @@ def statement_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
                     *(_input(item) for item in record["inputs"]),
                     *_base_model(manifest),
                     *_source_files(manifest),
+                    *_own_tasks(manifest),
                     _code(record),
                 ],
             },
@@ -139,6 +140,15 @@ def sources_of(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """What was read from outside, in the manifest of the first asset; nothing in any other."""
     metadata = manifest["metadata"]
     return [metadata[name] for name in ("source", "eval_source") if name in metadata]
+
+
+def _own_tasks(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pipeline's own evaluation tasks, in the manifest of a report that asked them."""
+    tasks: Any = manifest["metadata"].get("own_tasks")
+    if not isinstance(tasks, dict):
+        return []
+    found = cast("dict[str, Any]", tasks)
+    return [{"name": f"tasks {found['folder']}", "digest": {"sha256": found["digest"]}}]
 
 
 def _code(record: Mapping[str, Any]) -> dict[str, Any]:

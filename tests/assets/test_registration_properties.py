@@ -11,6 +11,8 @@ from ft_assets.assets.registration import durable, registration_of
 from ft_assets.config import PipelineSpec
 from ft_assets.court import Comparison, Overrule, Verdict
 from ft_assets.evaluation.summary import EvaluationSummary, HeldOutSummary, ModelSummary
+from ft_assets.provenance.builder import processor
+from ft_assets.provenance.code import this_code
 from ft_assets.provenance.digest import value_digest
 from ft_assets.provenance.record import InputRecord, ProvenanceRecord
 from resources.errors import UserError
@@ -200,6 +202,7 @@ def test_lineage_is_named_by_asset(made_from):
         assert properties[f"{asset}.data_version"] == artifact.data_version
         assert properties[f"{asset}.digest"] == artifact.digest
         assert properties[f"{asset}.code_version"] == "7"
+        assert properties[f"{asset}.code_digest"] == this_code().digest
         assert properties[f"{asset}.config_digest"] == value_digest({"asset": asset})
         assert properties[f"{asset}.run_id"] == f"run of {asset}"
 
@@ -261,6 +264,7 @@ def test_base_model_and_recipe_are_texts(made_from):
     assert (properties["algorithm"], properties["backend"]) == ("sft", "instructlab-training")
     assert properties["precision"] == "bf16"
     assert properties["hardware"]
+    assert properties["processor"] == processor()
 
 
 def test_what_is_not_known_is_left_out(store):
@@ -299,7 +303,7 @@ def test_the_image_is_what_the_deployment_says(store, monkeypatch):
     monkeypatch.delenv("FT_IMAGE", raising=False)
     monkeypatch.delenv("DAGSTER_CURRENT_IMAGE", raising=False)
     made_from = make(store)
-    assert registration(made_from).properties["image"] == ""
+    assert "image" not in registration(made_from).properties
     monkeypatch.setenv("DAGSTER_CURRENT_IMAGE", "registry/light:1")
     assert registration(made_from).properties["image"] == "registry/light:1"
     monkeypatch.setenv("FT_IMAGE", "registry/ft:2")

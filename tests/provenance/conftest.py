@@ -25,6 +25,7 @@ from ft_assets.assets.step import input_records
 from ft_assets.provenance.digest import file_digest, value_digest
 from ft_assets.provenance.envelope import seal
 from ft_assets.provenance.keys import SigningKey, VerifyKey
+from ft_assets.provenance.own_tasks import tasks_digest
 from ft_assets.provenance.record import ProvenanceRecord, now
 from ft_assets.provenance.statement import statement_of
 from ft_assets.provenance.verify import KnownPipeline, Surroundings, verify_version
@@ -98,6 +99,10 @@ class Chain:
         return self.root / "base"
 
     @property
+    def own_tasks(self) -> Path:
+        return self.root / "tasks"
+
+    @property
     def version(self) -> RegisteredVersion:
         return self.registry.get(MODEL, "1.0.0")
 
@@ -164,6 +169,8 @@ def make_chain(root: Path, *, signed: bool) -> Chain:
     chain.base_model.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (chain.base_model / name).write_bytes(name.encode())
+    chain.own_tasks.mkdir()
+    (chain.own_tasks / "planets.yaml").write_text("task: planets\n")
     rows = chain.source.read_bytes()
     raw = chain.publish("raw_dataset", [], {"rows.jsonl": rows}, _sha(rows), source=_source(chain))
     split = chain.publish("split_dataset", [raw], {"train.jsonl": rows, "held_out.jsonl": b"{}\n"})
@@ -181,6 +188,7 @@ def make_chain(root: Path, *, signed: bool) -> Chain:
         [split, model],
         {"results.json": b"{}", "samples/tuned/held_out.jsonl": b"{}\n"},
         model_data_version=model.data_version,
+        own_tasks={"folder": "tasks", "digest": tasks_digest(chain.own_tasks)},
     )
     register_in(chain, model, report)
     return chain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -33,6 +34,7 @@ def test_a_whole_chain_holds_and_every_asset_is_walked(signed_chain):
     assert walked == {f"{PIPELINE}/{asset}@{DROP}" for asset in ASSETS}
     checks = {link.check for link in verified.links if link.status == "holds"}
     assert {"signature", "base model", "source files", "code", "configuration"} <= checks
+    assert "own tasks" in checks
     assert verified.count("not checked") == 0
 
 
@@ -94,6 +96,30 @@ def test_a_flip_in_a_source_file_is_found(signed_chain):
     with flipped(signed_chain.source):
         first = signed_chain.verify().first_broken
     assert (first.check, first.file) == ("source files", str(signed_chain.source))
+
+
+def test_a_flip_in_one_of_the_pipelines_own_tasks_is_found(signed_chain):
+    with flipped(signed_chain.own_tasks / "planets.yaml"):
+        first = signed_chain.verify().first_broken
+    assert (first.check, first.file) == ("own tasks", str(signed_chain.own_tasks))
+
+
+def test_a_task_that_was_added_is_found_and_what_python_leaves_there_is_not(tmp_path):
+    chain = make_chain(tmp_path / "chain", signed=False)
+    (chain.own_tasks / "__pycache__").mkdir()
+    (chain.own_tasks / "__pycache__" / "planets.pyc").write_bytes(b"left over")
+    assert chain.verify().first_broken is None
+    (chain.own_tasks / "more.yaml").write_text("task: more\n")
+    assert chain.verify().first_broken.check == "own tasks"
+
+
+def test_own_tasks_that_are_gone_are_said_to_be_unchecked(tmp_path):
+    chain = make_chain(tmp_path / "chain", signed=False)
+    shutil.rmtree(chain.own_tasks)
+    verified = chain.verify()
+    assert verified.passed
+    unchecked = [link.detail for link in verified.links if link.check == "own tasks"]
+    assert unchecked == [f"{chain.own_tasks} is not there any more"]
 
 
 @pytest.mark.parametrize(
