@@ -22,6 +22,7 @@ from ft_assets.provenance.verify import (
 )
 from resources.errors import UserError
 from resources.store import ArtifactStore
+from resources.store.manifest import decode_manifest
 
 _COLOURS = {"holds": "green", "broken": "red", "not checked": "yellow"}
 
@@ -83,19 +84,33 @@ def _of_asset(store: ArtifactStore, subject: str) -> Place:
 
 def _of_folder(folder: Path) -> tuple[ArtifactStore, Place]:
     """The artifact at, or around, a folder, and the store that the folder lies in."""
+    possible: list[tuple[ArtifactStore, Place]] = []
     for root in folder.parents:
         store = ArtifactStore(root=str(root))
         found = store.backend.place_of(str(folder))
-        if found is None or len(found[0]) != _KEY_PARTS:
-            continue
-        return store, Place(*found)
+        if found is not None and len(found[0]) in _KEY_PARTS:
+            possible.append((store, Place(*found)))
+    for store, place in possible:
+        if _says_so(store, place):
+            return store, place
+    if possible:  # its manifest is damaged: the walk says how
+        return possible[0]
     raise UserError(
         f"{folder} is no artifact's folder: name .../PIPELINE/ASSET/DROP/versions/DIGEST, or a "
         "folder in it"
     )
 
 
-_KEY_PARTS = 2  # pipeline and asset
+_KEY_PARTS = (2, 3)  # pipeline, recipe where there is one, and asset
+
+
+def _says_so(store: ArtifactStore, place: Place) -> bool:
+    """Whether the manifest there is of this asset: a recipe's could be of a pipeline as well."""
+    try:
+        content = store.backend.read_manifest(place.key, place.partition, place.digest)
+        return content is not None and decode_manifest(content, place.name).key == place.key
+    except UserError:
+        return False
 
 
 def _print(verified: Verified, console: Console) -> None:

@@ -33,7 +33,7 @@ class EvaluationConfig(Block):
     limit: int = parameter(
         -1,
         "Examples per task; -1 is all. With a limit the report is marked partial and nothing is "
-        "registered.",
+        "registered, unless a person overrules the court.",
         seed=("phase_03_eval_opt_limit",),
         ge=-1,
     )

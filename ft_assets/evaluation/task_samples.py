@@ -31,7 +31,9 @@ class _Document:
     values: dict[str, list[float]] = field(
         default_factory=lambda: defaultdict[str, list[float]](list)
     )
-    ratios: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    ratios: dict[str, tuple[float | None, float | None]] = field(
+        default_factory=dict[str, tuple[float | None, float | None]]
+    )
     texts: dict[str, str | None] = field(default_factory=dict[str, str | None])
 
 

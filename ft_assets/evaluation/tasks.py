@@ -144,6 +144,8 @@ def _build(manager: TaskManager, name: str, plan: EvaluationPlan) -> BuiltTask:
     except _data_errors() as error:
         raise MissingDataError(_which(manager, name, data, error)) from error
     except (ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
+        if _is_absent(error):
+            raise MissingDataError(_which(manager, name, data, error)) from error
         raise UserError(
             f"task {name!r} ({_named(data)}) cannot be built: {_brief(error)}: correct its "
             "definition or leave it out"
@@ -162,8 +164,9 @@ def _which(
     for leaf in data if len(data) > 1 else ():
         try:
             manager.load([leaf.task])
-        except _data_errors() as its_own:
-            missing.append(Missing(leaf, _brief(its_own)))
+        except (ValueError, *_data_errors()) as its_own:
+            if isinstance(its_own, _data_errors()) or _is_absent(its_own):
+                missing.append(Missing(leaf, _brief(its_own)))
     return missing or [Missing(replace(data[0], task=name), _brief(error))]
 
 
@@ -172,6 +175,11 @@ def _data_errors() -> tuple[type[Exception], ...]:
     from datasets.exceptions import DatasetsError
 
     return OSError, httpx.HTTPError, DatasetsError
+
+
+def _is_absent(error: Exception) -> bool:
+    """Whether datasets has no copy of a configuration, and only others of the same dataset."""
+    return isinstance(error, ValueError) and str(error).startswith("Couldn't find cache for ")
 
 
 def _named(data: Sequence[TaskData]) -> str:

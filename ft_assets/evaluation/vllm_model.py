@@ -42,7 +42,15 @@ _SHARED = (
     "trust_remote_code",
 )
 # Those that would make vLLM answer for other weights, or cut other text, than transformers.
-_IMPOSSIBLE = ("autogptq", "gptqmodel", "subfolder", "truncation", "variant")
+_IMPOSSIBLE = (
+    "autogptq",
+    "gptqmodel",
+    "mixed_precision_dtype",
+    "subfolder",
+    "truncation",
+    "variant",
+)
+_FIRST_GPU = ("cuda", "cuda:0")
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 _MARGIN = 0.05  # of the GPU, beside what vLLM takes: activations of the other model
 _MOST = 0.9
@@ -130,6 +138,17 @@ def vllm_arguments(
     for name in _IMPOSSIBLE:
         if name in model_args:
             raise UserError(f"model_args {name!r} is unknown to vLLM: set the backend to hf")
+    if model_args.get("use_safetensors") is False:
+        raise UserError(
+            "model_args use_safetensors: false is unknown to vLLM, which would answer for other "
+            "weights than transformers: remove it, or set the backend to hf"
+        )
+    device = str(model_args.get("device", "cuda"))
+    if device not in _FIRST_GPU:
+        raise UserError(
+            f"model_args device {device!r}: vLLM takes the first GPU that it sees: remove it and "
+            "set CUDA_VISIBLE_DEVICES, or set the backend to hf"
+        )
     dtype = str(model_args.get("dtype", "auto"))
     if dtype not in _DTYPES:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ft_assets.provenance.envelope import statement_in
 from resources.registry import EmbeddedRegistry
 from tests.support.tiny_pipeline import NAME
 
@@ -58,6 +59,29 @@ def test_a_partial_evaluation_is_kept_and_registers_nothing(trained_once, ft):
                "--set", "evaluation.limit=2")  # fmt: skip
     assert again.json["up_to_date"] == ["eval_report"]
     assert again.json["checks"] == PARTIAL, "a reused report decides the same"
+
+
+@pytest.mark.slow
+def test_a_person_who_overrules_stands_in_the_version_and_in_the_statement(trained_once, ft):
+    (trained_once.home / "registry.db").unlink()
+    last_two = ("run", NAME, "--json", "--select", LAST_TWO)
+    too_few = ("--set", "promotion.min_samples=1000")
+
+    assert ft(trained_once, *last_two, *too_few).exit_code == 1
+    assert _models(trained_once) == []
+
+    person = "Ada Lovelace: the old model is withdrawn on Friday"
+    run = ft(trained_once, *last_two, *too_few, "--set", f"promotion.overrule={person}")
+
+    assert run.exit_code == 0, run.stderr
+    registry = EmbeddedRegistry(path=str(trained_once.home / "registry.db"))
+    said = registry.champion("tiny-assistant").properties
+    assert said["verdict"] == "overruled"
+    assert said["overruled_by"] == "Ada Lovelace"
+    assert said["overruled_why"] == "the old model is withdrawn on Friday"
+    stated = statement_in(trained_once.artifact("eval_report").manifest.attestation)
+    parameters = stated["predicate"]["buildDefinition"]["externalParameters"]
+    assert parameters["config"]["promotion"]["overrule"] == person
 
 
 @pytest.mark.slow

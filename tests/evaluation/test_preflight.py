@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,25 @@ def test_everything_that_is_missing_is_in_one_message(
     assert remedy.startswith("HF_HUB_OFFLINE is set: a dataset on the hub needs the network")
     assert "HF_HOME" in remedy
     assert "include_path" in remedy
+
+
+def test_a_dataset_of_which_only_another_configuration_is_there_is_missing_too(
+    make_plan: MakePlan, task_folder: Path, hub_offline: None, tmp_path: Path, monkeypatch: Any
+) -> None:
+    import datasets
+
+    copy = tmp_path / "cache" / "nobody___exams" / "algebra" / "0.0.0" / "abc"
+    copy.mkdir(parents=True)
+    (copy / "dataset_info.json").write_text('{"config_name": "algebra", "splits": {}}')
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    on_hub(task_folder, "anatomy", "nobody/exams", "anatomy")
+    on_hub(task_folder, "history", "nobody/history")
+    (task_folder / "all.yaml").write_text("group: exams\ntask: [planets, anatomy]\n")
+    plan = make_plan(tasks=["exams", "history"], include_path=str(task_folder))
+    first, second, _ = refused(plan).splitlines()
+    assert first.startswith("task 'anatomy': its dataset nobody/exams (config anatomy) cannot be")
+    assert "Couldn't find cache for nobody/exams" in first
+    assert second.startswith("task 'history': its dataset nobody/history cannot be loaded (")
 
 
 def test_local_data_that_is_missing_does_not_blame_the_hub(

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ft_assets.cli.verify import verify
+from resources.store import ArtifactStore
 from tests.provenance.conftest import DROP, MODEL, PIPELINE
 from tests.support.flips import flipped
 
@@ -50,6 +51,20 @@ def test_an_artifact_is_named_by_its_folder_or_one_in_it(ft_verify, signed_chain
     model = signed_chain.artifact("finetuned_model").path / "model"
     result = ft_verify(str(model), "--json")
     assert json.loads(result.stdout)["subject"] == "tiny/finetuned_model@drop-1"
+
+
+def test_a_recipes_artifact_is_named_by_its_folder_in_any_store(ft_verify, signed_chain, tmp_path):
+    source = signed_chain.artifact("split_dataset")
+    store = ArtifactStore(root=str(tmp_path / "backup"))
+    record = {**source.manifest.metadata["provenance"], "inputs": []}
+    key = [PIPELINE, "lora", "split_dataset"]
+    with store.publish(key, DROP, metadata={"provenance": record}) as draft:
+        (draft.path / "train.jsonl").write_text("{}")
+    result = ft_verify(str(draft.artifact.path), "--json")
+    said = json.loads(result.stdout)
+    assert said["subject"] == "tiny/lora/split_dataset@drop-1"
+    found = [link["status"] for link in said["links"] if link["check"] == "manifest"]
+    assert found == ["holds"]
 
 
 def test_the_first_broken_link_is_named_with_file_expected_and_found(ft_verify, signed_chain):

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
 from resources.errors import UserError
+from resources.registry.kubeflow.tls import context_for
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -94,7 +94,7 @@ class Transport:
         self._token = token
         self._custom_ca = custom_ca
         self._patience = patience
-        self._client = httpx.Client(verify=_tls(url, custom_ca), timeout=patience.timeout)
+        self._client = httpx.Client(verify=context_for(url, custom_ca), timeout=patience.timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -246,22 +246,6 @@ class Transport:
                 "registry.address and registry.port"
             )
         return cast("Json", body)
-
-
-def _tls(url: str, custom_ca: str) -> ssl.SSLContext | bool:
-    """Certificates are verified always; by the custom authority alone where one is named."""
-    if url.startswith("http://"):
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused: spare loading the authorities
-    if not custom_ca:
-        return True
-    path = Path(custom_ca).expanduser()
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror if isinstance(error, FileNotFoundError) else "it is no PEM file"
-        raise UserError(
-            f"registry: custom_ca {path} cannot be read as certificates: {reason}"
-        ) from error
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

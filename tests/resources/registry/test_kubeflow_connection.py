@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from certifi import where
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from resources.errors import UserError
-from resources.registry.kubeflow import KubeflowRegistry
+from resources.registry.kubeflow import KubeflowRegistry, tls
 from resources.registry.kubeflow.address import base_url
 from resources.registry.port import Registration
 from tests.support.model_registry_server import Fault, ModelRegistryServer, model_registry_server
@@ -329,6 +331,21 @@ def test_a_server_of_another_authority_is_refused_at_once(tls_server, authoritie
     with pytest.raises(UserError, match=r"TLS failed, no authority .*name .* in custom_ca"):
         registry(tls_server, retries=5).list_models()
     assert tls_server.requests == []
+
+
+def test_an_authority_that_the_environment_names_is_known(tls_server, authorities, monkeypatch):
+    good, _ = authorities
+    monkeypatch.setenv("SSL_CERT_FILE", str(good.ca))
+    assert registry(tls_server).list_models() == []
+
+
+def test_the_authorities_of_the_system_are_known(monkeypatch):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    context = tls.context_for("https://registry.example.org", "")
+    for others in (ssl.create_default_context(), ssl.create_default_context(cafile=where())):
+        known = context.get_ca_certs(binary_form=True)
+        assert set(others.get_ca_certs(binary_form=True)) <= set(known)
 
 
 def test_a_certificate_for_another_host_is_refused(tls_server, authorities):
