@@ -145,6 +145,12 @@ def test_the_first_asset_says_exactly_which_file_was_read(trained):
     assert len(file["sha256"]) == 64
 
 
+def test_log_and_page_say_that_the_registry_is_the_embedded_one(events, trained, instance):
+    assert events["registered_version"].metadata["registry"].value == "the embedded registry"
+    messages = [entry.user_message for entry in instance.all_logs(trained.result["run_id"])]
+    assert "Registering in the embedded registry" in messages
+
+
 def test_lineage_stands_in_the_metadata_in_words(events, trained):
     for asset, upstream in UPSTREAM.items():
         metadata = events[asset].metadata

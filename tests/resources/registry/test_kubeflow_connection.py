@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from resources.errors import UserError
 from resources.registry.kubeflow import KubeflowRegistry, tls
 from resources.registry.kubeflow.address import base_url
+from resources.registry.kubeflow.transport import Backoff, Patience, UnsettledError
 from resources.registry.port import Registration
 from tests.support.model_registry_server import Fault, ModelRegistryServer, model_registry_server
 
@@ -317,6 +318,25 @@ def tls_server(authorities) -> Generator[ModelRegistryServer]:
     good, _ = authorities
     with model_registry_server("v1", certificate=good.certificate, key=good.key) as server:
         yield server
+
+
+def test_pauses_double_up_to_the_longest_and_each_is_drawn_below_its_bound(monkeypatch):
+    bounds: list[tuple[float, float]] = []
+    slept: list[float] = []
+
+    def drawn(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return high / 2
+
+    monkeypatch.setattr("resources.registry.kubeflow.transport.random.uniform", drawn)
+    monkeypatch.setattr("resources.registry.kubeflow.transport.time.sleep", slept.append)
+    backoff = Backoff("http://r", Patience(timeout=1, retries=6, first_pause=2))
+    for _ in range(6):
+        backoff.wait(UnsettledError("503"))
+    assert bounds == [(0, 2), (0, 4), (0, 8), (0, 16), (0, 30), (0, 30)]
+    assert slept == [1, 2, 4, 8, 15, 15]
+    with pytest.raises(UserError, match=r"503 \(7 tries\)"):
+        backoff.wait(UnsettledError("503"))
 
 
 def test_a_server_is_known_by_its_own_authority(tls_server, authorities):
