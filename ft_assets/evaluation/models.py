@@ -81,12 +81,13 @@ def check_model(
 def load(
     model: CheckedModel, plan: EvaluationPlan, on_scored: Callable[[int], None] | None = None
 ) -> ChatModel:
-    """Load the weights: in 32 bits on a CPU, as they were saved on a GPU, if the plan says nothing.
+    """Open the model: in 32 bits on a CPU, as it was saved on a GPU, if the plan says nothing.
 
-    With a cache in the plan, the model answers only what it has not answered before.
+    With a cache in the plan, the model answers only what it has not answered before. Its weights
+    are read with the first answer that is not known; that raises UserError where they cannot be.
 
     Raises:
-        UserError: transformers cannot load the folder; the cache's folder cannot be written.
+        UserError: transformers cannot read the folder; the cache's folder cannot be written.
     """
     lm = _load(model, plan)
     lm.quiet = plan.verbosity != "DEBUG"
@@ -130,6 +131,7 @@ def _with_vllm(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> Chat
     """The model with vLLM beside it, which is loaded when the first text is asked for."""
 
     def load_other() -> Any:
+        _ = lm.model  # read first: vLLM takes what is left of the GPU's memory
         arguments = vllm_arguments(
             plan.model_args,
             path=str(model.path),
@@ -149,7 +151,7 @@ def _cached(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> ChatMod
     own = {name: arguments[name] for name in arguments if name not in VLLM_ARGUMENTS}
     context = numbers_context(
         own,
-        dtype=str(lm.model.dtype),
+        dtype=lm.dtype_name,
         device=lm.device.type,
         max_length=lm.max_length,
         chat_template=lm.tokenizer.chat_template,

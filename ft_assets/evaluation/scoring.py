@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ft_assets.evaluation.generation import generate
+from ft_assets.evaluation.lazy_weights import lazy_lm
 from ft_assets.evaluation.plan import HELD_OUT
 from ft_assets.evaluation.scores import RowScore, TurnScore
 from ft_assets.training.encode import EncodedRow, encode
@@ -45,6 +46,8 @@ class ChatModel(Protocol):
     """What is used here of lm-eval's Hugging Face model, and what is added to it."""
 
     model: Any
+    dtype_name: str
+    """Type of the weights, such as ``torch.bfloat16``, whether or not they are read already."""
     tokenizer: Any
     device: torch.device
     max_length: int
@@ -84,9 +87,8 @@ class _Prepared:
 @functools.cache
 def chat_scoring_lm() -> Callable[..., ChatModel]:
     """lm-eval's Hugging Face model with the request type ``score_chat`` and without its noise."""
-    from lm_eval.models.huggingface import HFLM
 
-    class ChatScoringLM(cast("Any", HFLM)):
+    class ChatScoringLM(lazy_lm()):
         """Made by :func:`ft_assets.evaluation.models.load`."""
 
         quiet = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from ft_assets.evaluation.cache_model import CachedModel
 from ft_assets.evaluation.held_out import HeldOutRows, held_out_task, row_scores
+from ft_assets.evaluation.lazy_weights import _NotRead
 from ft_assets.evaluation.models import check_model, load
 from ft_assets.evaluation.plan import EvaluationPlan
 from ft_assets.evaluation.tasks import build_tasks
@@ -255,6 +259,57 @@ def test_the_worker_asks_nothing_twice(
             for run in ("first", "again")
         )
         assert again_samples == first_samples
+
+
+def test_where_all_answers_are_known_the_weights_are_not_read(
+    plan_of: Callable[..., EvaluationPlan],
+    evaluate: Callable[[EvaluationPlan], dict[str, Any]],
+    refused: Callable[[EvaluationPlan], str],
+    base_model: Path,
+    tmp_path: Path,
+) -> None:
+    """The weights are no weights the second time; the digest says that they are the same."""
+    model = shutil.copytree(base_model, tmp_path / "model")
+
+    def plan(run: str, **fields: Any) -> EvaluationPlan:
+        models = [{"name": "base", "path": str(model), "digest": DIGEST}]
+        return plan_of(models=models, output_dir=str(tmp_path / run), **fields)
+
+    first = evaluate(plan("first", held_out_generations=2))
+    (model / "model.safetensors").write_bytes(b"none")
+    again = evaluate(plan("again", held_out_generations=2))
+    assert again["models"] == first["models"]
+    message = refused(plan("more", held_out_generations=3))
+    assert message.startswith(f"{model} cannot be loaded: ")
+
+
+@pytest.mark.parametrize(
+    ("model_args", "expected"),
+    [
+        ({}, "torch.float32"),  # on a CPU
+        ({"dtype": "auto"}, "torch.bfloat16"),
+        ({"dtype": "float16"}, "torch.float16"),
+    ],
+)
+def test_the_type_of_the_weights_is_known_before_they_are_read(
+    plan_of: Callable[..., EvaluationPlan],
+    base_model: Path,
+    tmp_path: Path,
+    model_args: dict[str, str],
+    expected: str,
+) -> None:
+    model = tmp_path / "half"
+    loaded = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.bfloat16)
+    shutil.copytree(base_model, model)
+    loaded.save_pretrained(model)
+    models = [{"name": "base", "path": str(model), "digest": DIGEST}]
+    device = {"device": "cpu"}
+    lm = opened(plan_of(models=models, model_args={**device, **model_args}, cache=None))
+    promised, length = lm.dtype_name, lm.max_length
+    assert isinstance(lm._model, _NotRead)
+    assert str(lm.model.dtype) == promised == expected
+    assert lm.max_length == length == lm.model.config.max_position_embeddings
+    assert not lm.model.training
 
 
 _CHILD = """
