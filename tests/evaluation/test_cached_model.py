@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from ft_assets.evaluation.lazy_weights import _NotRead
 from ft_assets.evaluation.models import check_model, load
 from ft_assets.evaluation.plan import EvaluationPlan
 from ft_assets.evaluation.tasks import build_tasks
+from ft_assets.evaluation.worker import main
 from tests.evaluation.conftest import ROWS, write_rows
 
 MakePlan = Callable[..., EvaluationPlan]
@@ -264,7 +266,6 @@ def test_the_worker_asks_nothing_twice(
 def test_where_all_answers_are_known_the_weights_are_not_read(
     plan_of: Callable[..., EvaluationPlan],
     evaluate: Callable[[EvaluationPlan], dict[str, Any]],
-    refused: Callable[[EvaluationPlan], str],
     base_model: Path,
     tmp_path: Path,
 ) -> None:
@@ -279,7 +280,9 @@ def test_where_all_answers_are_known_the_weights_are_not_read(
     (model / "model.safetensors").write_bytes(b"none")
     again = evaluate(plan("again", held_out_generations=2))
     assert again["models"] == first["models"]
-    message = refused(plan("more", held_out_generations=3))
+    plan("more", held_out_generations=3).write(tmp_path / "plan.json")
+    assert main([str(tmp_path / "plan.json")]) == 2
+    message = json.loads((tmp_path / "more" / "error.json").read_text())["message"]
     assert message.startswith(f"{model} cannot be loaded: ")
 
 
