@@ -19,16 +19,22 @@ from pathlib import Path
 
 from resources.errors import UserError
 from resources.sources import package
-from resources.sources.drops import PAGE, DropFiles, DropPage, DropVersion
+from resources.sources.drops import DropFiles, DropPage, DropVersion
 from resources.sources.files import SourceUnavailableError, is_allowed
 from resources.sources.partitions import is_partition_key
 from resources.sources.path import Roots, walk
 from resources.sources.uri import PackageUri
 
+PAGE_OF_FILES = 500
+"""Files that one page of a folder holds: each is asked about, which a listing of S3 spares."""
+
 
 @dataclass(frozen=True)
 class DropFolder:
-    """The folder whose entries are the drops: ``FOLDER/HEAD{partition}TAIL/REST``."""
+    """The folder whose entries are the drops: ``FOLDER/HEAD{partition}TAIL/REST``.
+
+    Its names are read once: it is made anew for each look.
+    """
 
     folder: Path
     head: str
@@ -57,9 +63,12 @@ class DropFolder:
         Raises:
             UserError: the folder is missing, outside the roots, or may not be read.
         """
-        return filter(is_partition_key, sorted(self._behind(position)))
+        behind = [key for key in self._keys if key > position]
+        return filter(is_partition_key, sorted(behind))
 
-    def _behind(self, position: str) -> list[str]:
+    @cached_property
+    def _keys(self) -> list[str]:
+        """What the names in the folder have in the place of the partition; read once."""
         try:
             names = os.listdir(self._real)  # noqa: PTH208 - names are all that is wanted of 100,000
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -69,12 +78,11 @@ class DropFolder:
         except PermissionError as error:
             raise UserError(f"{self.uri}: this user may not read {self.folder}") from error
         head, tail, begin, end = self.head, self.tail, len(self.head), len(self.tail)
-        keys = [
+        return [
             name[begin : len(name) - end]
             for name in names
             if name.startswith(head) and name.endswith(tail)
         ]
-        return [key for key in keys if key > position]
 
     def version(self, key: str, marker: str | None) -> DropVersion | None:
         """Of the drop with this key."""
@@ -97,7 +105,7 @@ def drops_after(place: DropFolder, position: str, pages: int, marker: str | None
         UserError: the folder is missing, outside the roots, or may not be read.
     """
     drops: dict[str, DropVersion | None] = {}
-    left = pages * PAGE
+    left = pages * PAGE_OF_FILES
     for key in place.partitions(position):
         if left <= 0:
             return DropPage(drops, position, end=False)

@@ -5,7 +5,7 @@ The work stands in one file per scheme, without Dagster.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -146,14 +146,37 @@ class Sources(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> DropPage:
         """The drops that the source lists after ``position`` ("" is its start), page by page.
 
-        What one look costs follows from ``pages``, each of at most 1000 names, and not from how
-        much lies in the place. ``marker`` names the file that says that a drop is complete.
+        What one look costs follows from ``pages``, each of at most 1000 names (500 files of a
+        folder), and hardly from how much lies in the place. ``marker`` names the file that says
+        that a drop is complete.
 
         Raises:
             UserError: a bad template or marker, a source that has no listing, or a place that
                 cannot be read.
         """
-        return watching.drops_after(self._reach(base_dir), uri_template, position, pages, marker)
+        (page,) = self.drop_pages(
+            uri_template, [position], base_dir=base_dir, pages=pages, marker=marker
+        )
+        return page
+
+    def drop_pages(
+        self,
+        uri_template: str,
+        positions: Sequence[str],
+        *,
+        base_dir: Path | None = None,
+        pages: int = 1,
+        marker: str | None = None,
+    ) -> list[DropPage]:
+        """The drops that the source lists after each of several positions, as ``drops_after``.
+
+        A folder's names are read once for all of them.
+
+        Raises:
+            UserError: as ``drops_after``.
+        """
+        reach = self._reach(base_dir)
+        return watching.drop_pages(reach, uri_template, positions, pages, marker)
 
     def drop_version(
         self,

@@ -7,7 +7,7 @@ writes anything, and none remembers anything: what was seen before is the caller
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -82,10 +82,10 @@ def _client(endpoint_url: str, region: str, _settings: tuple[tuple[str, str], ..
     return s3.connect(endpoint_url, region, READ_TIMEOUT)
 
 
-def drops_after(
-    reach: Reach, uri_template: str, position: str, pages: int, marker: str | None
-) -> DropPage:
-    """The drops that the source lists after ``position``; see ``Sources.drops_after``."""
+def drop_pages(
+    reach: Reach, uri_template: str, positions: Sequence[str], pages: int, marker: str | None
+) -> list[DropPage]:
+    """The drops that the source lists after each position; see ``Sources.drop_pages``."""
     require_marker(marker)
     parsed = parse_uri(substitute(uri_template, _SAMPLE_KEY))
     before, after = split_template(uri_template)
@@ -97,11 +97,13 @@ def drops_after(
             else:
                 base = reach.base_dir or Path.cwd()
             place = path_watch.DropFolder.of(before, after, base, roots, uri_template)
-            return path_watch.drops_after(place, position, pages, marker)
+            return [path_watch.drops_after(place, one, pages, marker) for one in positions]
         case S3Uri():
             template = s3_watch.DropKeys.of(uri_template, before, after)
             with reach.s3() as client:
-                return s3_watch.drops_after(client, template, position, pages, marker)
+                return [
+                    s3_watch.drops_after(client, template, one, pages, marker) for one in positions
+                ]
         case HttpsUri() | HubUri() | PackageUri():
             raise UserError(
                 f"{redact(uri_template)}: this kind of source cannot be listed, so that new drops "

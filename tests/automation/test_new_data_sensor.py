@@ -287,7 +287,7 @@ def test_a_source_that_does_not_answer_ends_the_look_and_loses_nothing(world, mo
         raise SourceUnavailableError("s3://bucket: does not answer")
 
     with monkeypatch.context() as broken:
-        broken.setattr(type(here.store.sources), "drops_after", refuse)
+        broken.setattr(type(here.store.sources), "drop_pages", refuse)
         reason = _look(here)
     assert reason == "The source could not be looked at: s3://bucket: does not answer"
     here.tick()

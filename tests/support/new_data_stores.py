@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,12 +71,12 @@ class S3Store:
 class _Sources(Sources):
     """The real source; a listing can repeat what stands before the position."""
 
-    def drops_after(self, uri_template: str, position: str, **how: Any) -> DropPage:
-        page = super().drops_after(uri_template, position, **how)
+    def drop_pages(self, uri_template: str, positions: Sequence[str], **how: Any) -> list[DropPage]:
+        pages = super().drop_pages(uri_template, positions, **how)
         if not LISTS_TWICE:
-            return page
-        again = super().drops_after(uri_template, "", **how)
-        return DropPage({**again.drops, **page.drops}, page.position, page.end)
+            return pages
+        (again,) = super().drop_pages(uri_template, [""], **how)
+        return [DropPage({**again.drops, **page.drops}, page.position, page.end) for page in pages]
 
 
 LISTS_TWICE: list[bool] = []

@@ -41,6 +41,8 @@ class Changes(Record):
 
     def token(self, drop: str, own: str) -> str:
         """What the ledger compares."""
+        if not self.places:
+            return own
         behind = natural_order(drop)
         begun = [number for place, number in self.places if natural_order(place) < behind]
         return _together(own, max(begun, default=0))

@@ -71,18 +71,17 @@ class Place:
             behind = [name for name in names if name > cursor.sweep][:BY_HAND]
             found.sweep = behind[-1] if len(behind) == BY_HAND else ""
             return self.single(behind, found)
-        new = self._page(cursor.watermark)
+        new, around = self._pages(cursor.watermark, cursor.sweep)
         found.watermark = new.position
-        around = self._page(cursor.sweep)
         found.sweep = "" if around.end else around.position
         pages = {**around.drops, **new.drops}
         found.versions.update({drop: one for drop, one in pages.items() if one is not None})
         return self.single([drop for drop, one in pages.items() if one is None], found)
 
-    def _page(self, position: str) -> DropPage:
-        return self.sources.drops_after(
+    def _pages(self, *positions: str) -> list[DropPage]:
+        return self.sources.drop_pages(
             self.pipeline.spec.dataset.uri,
-            position,
+            positions,
             base_dir=self.pipeline.folder,
             marker=self.pipeline.spec.automation.marker,
         )

@@ -10,7 +10,8 @@ import pytest
 
 from resources.errors import UserError
 from resources.sources import Sources, SourceUnavailableError
-from resources.sources.drops import PAGE, DropVersion
+from resources.sources.drops import DropVersion
+from resources.sources.path_watch import PAGE_OF_FILES
 
 ROW = b'{"messages": []}\n'
 
@@ -82,7 +83,7 @@ def test_names_that_are_no_drop_are_passed_over(sources: Sources, tmp_path: Path
 
 
 def test_a_page_ends_after_so_many_files(sources: Sources, tmp_path: Path):
-    for number in range(PAGE):
+    for number in range(PAGE_OF_FILES):
         put(tmp_path / "a" / f"{number}.jsonl", b"")
     for key in ("b", "c"):
         put(tmp_path / key / "rows.jsonl")
@@ -92,6 +93,16 @@ def test_a_page_ends_after_so_many_files(sources: Sources, tmp_path: Path):
     assert (list(rest.drops), rest.end) == (["b", "c"], True)
     both = sources.drops_after("{partition}/", "", base_dir=tmp_path, pages=2)
     assert (list(both.drops), both.end) == (["a", "b", "c"], True)
+
+
+def test_pages_after_several_positions_are_those_of_one_look_each(sources: Sources, tmp_path: Path):
+    for number in range(6):
+        put(tmp_path / f"d{number}" / "rows.jsonl")
+    positions = ["", "d2", "d5"]
+    pages = sources.drop_pages("{partition}/", positions, base_dir=tmp_path)
+    alone = [sources.drops_after("{partition}/", one, base_dir=tmp_path) for one in positions]
+    assert pages == alone
+    assert [list(page.drops) for page in pages][1:] == [["d3", "d4", "d5"], []]
 
 
 def test_every_change_of_a_file_is_another_token(sources: Sources, tmp_path: Path):
