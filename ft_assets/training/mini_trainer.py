@@ -21,6 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ft_assets.training.estimate.architecture import kinds_of, linear_weights
+from ft_assets.training.estimate.headers import folder_headers
+from ft_assets.training.estimate.trained import osft_patterns
 from ft_assets.training.following import following
 from ft_assets.training.model_choice import (
     MODELS,
@@ -59,12 +62,13 @@ def train_with_mini_trainer(
         KeyboardInterrupt: it was told to end; where it saves its state, it has.
     """
     prepare(plan, run_dir)
+    patterns = target_patterns(plan, base)
     flash = _attention()
     from training_hub import osft
 
     forget_choice(run_dir)
     counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
-    arguments = training_arguments(plan, base, run_dir)
+    arguments = {**training_arguments(plan, base, run_dir), "target_patterns": patterns}
     batch = int(plan.parameters["effective_batch_size"])
     states = run_dir / "full_state_checkpoints"
     _drop_unusable_states(states, -(-counts.rows // batch))
@@ -105,10 +109,11 @@ def train_beside(plan: TrainPlan, base: Path, run_dir: Path) -> None:
     """
     node = plan.parameters["node_rank"]
     prepare(plan, run_dir)
+    patterns = target_patterns(plan, base)
     _attention()
     from training_hub import osft
 
-    arguments = training_arguments(plan, base, run_dir)
+    arguments = {**training_arguments(plan, base, run_dir), "target_patterns": patterns}
     call(partial(osft, **arguments), plan, run_dir / _THEIR_LOG.format(node=node))
 
 
@@ -120,8 +125,20 @@ def _attention() -> bool:
     return False
 
 
+def target_patterns(plan: TrainPlan, base: Path) -> list[str]:
+    """The patterns that choose the matrices, always named: mini-trainer would read them in a path.
+
+    Raises:
+        UserError: a pattern is in no name of the base model's linear weights.
+    """
+    config = json.loads((base / "config.json").read_text())
+    linear = linear_weights((name, shape) for name, _, shape in folder_headers(base))
+    named = plan.parameters.get("target_patterns", ())
+    return list(osft_patterns(kinds_of(config), linear, named))
+
+
 def training_arguments(plan: TrainPlan, base: Path, run_dir: Path) -> dict[str, Any]:
-    """Everything that ``training_hub.osft`` is called with."""
+    """What ``training_hub.osft`` is called with beside the patterns of the base model's kind."""
     arguments = profiled(plan.parameters, plan, run_dir)
     arguments.pop("validation_rows", None)  # ours: how many rows the file below has
     if arguments.get("validation_frequency"):

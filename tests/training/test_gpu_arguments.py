@@ -8,6 +8,7 @@ take unknown names in silence, so that only the far end shows what arrives.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ft_assets.training.arguments import mini_trainer as mini_trainer_table
 from ft_assets.training.arguments import packages
 from ft_assets.training.arguments.rules import To
 from ft_assets.training.instructlab import training_arguments as sft_arguments
+from ft_assets.training.mini_trainer import target_patterns
 from ft_assets.training.mini_trainer import training_arguments as osft_arguments
 from ft_assets.training.plan import TrainPlan, make_plan
 from resources.errors import UserError
@@ -258,3 +260,14 @@ def test_a_threshold_for_the_best_checkpoint_needs_that_choice(planned):
 def test_what_would_set_other_parameters_aside_is_refused(planned, extra):
     with pytest.raises(UserError, match=r"training\.extra: "):
         planned("mini-trainer", extra=extra)
+
+
+def test_the_folders_name_does_not_choose_the_matrices_of_osft(planned, tiny_model, tmp_path):
+    """mini-trainer would take "opt" for the architecture."""
+    from mini_trainer.osft_utils import get_model_patterns
+
+    base = Path(shutil.copytree(tiny_model, tmp_path / "opt"))
+    chosen = target_patterns(planned("mini-trainer"), base)
+    assert set(chosen) == set(get_model_patterns("Qwen2ForCausalLM"))
+    assert set(chosen) != set(get_model_patterns(str(base)))
+    assert target_patterns(planned("mini-trainer", target_patterns=["q_proj"]), base) == ["q_proj"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +220,15 @@ def test_what_is_no_weight_is_taken_out_of_the_model_and_its_index(tmp_path):
     assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors", ".json"}
 
 
+def test_a_pattern_that_fits_no_matrix_is_refused_before_anything_is_written(
+    planned, tiny_model, tmp_path, on_cpu
+):
+    plan = planned(target_patterns=["q_proj", "c_attn"])
+    with pytest.raises(UserError, match=r"training.target_patterns: 'c_attn' is in no name"):
+        train_with_mini_trainer(plan, tiny_model, tmp_path, silent)
+    assert not (tmp_path / "tokens").exists()
+
+
 @pytest.fixture
 def on_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun on the CPU, and an environment that is as before when the test is over."""
@@ -242,7 +252,8 @@ def test_a_whole_run_leaves_the_best_model_and_what_it_measured(
         if phase == "train":
             reported.append(done)
 
-    outcome = train_with_mini_trainer(plan, tiny_model, tmp_path, report)
+    base = Path(shutil.copytree(tiny_model, tmp_path / "opt"))  # a name that decides nothing
+    outcome = train_with_mini_trainer(plan, base, tmp_path, report)
     steps = list(read_metrics(tmp_path / "metrics.jsonl"))
     assert reported == [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
     assert [step.held_out_loss is not None for step in steps] == [False, True] * 3
@@ -256,6 +267,8 @@ def test_a_whole_run_leaves_the_best_model_and_what_it_measured(
     assert choice.model_dir == outcome.model_dir
     assert outcome.model_dir.endswith("_best_val_loss")
     assert outcome.settings["attention"] == "sdpa"
+    arrived = json.loads((tmp_path / "training_params.json").read_text())
+    assert "self_attn.o_proj" in arrived["osft_target_patterns"]
 
 
 @pytest.mark.slow

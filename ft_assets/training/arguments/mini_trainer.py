@@ -29,7 +29,7 @@ TABLE: Table = {
     **TORCHRUN,
     **not_of("lora_sft", OF_LORA),
     "unfreeze_rank_ratio": To("unfreeze_rank_ratio"),
-    "target_patterns": To("target_patterns", leave_out=([],)),
+    "target_patterns": To("target_patterns", leave_out=([],)),  # the worker reads the model's kind
     "osft_memory_efficient_init": Only(
         (False,), "version 0.9 has no such parameter and decides itself: leave it out"
     ),

@@ -23,6 +23,7 @@ _EMBEDDING = (
 )
 _WIDE = ("intermediate_size", "n_inner", "ffn_dim")
 _OTHER_EMBEDDING = ("wpe.weight", "embed_positions.weight")
+_MATRIX = 2
 _PACKED_DTYPES = {"U8", "I8", "I32", "F4", "F8_E4M3", "F8_E5M2", "F8_E8M0"}
 
 
@@ -36,6 +37,8 @@ class Architecture(Record):
     name: str
     """How the base model is named."""
     model_type: str
+    kinds: tuple[str, ...] = ()
+    """Its model type and the names of its classes; see :func:`kinds_of`."""
     hidden_size: int
     intermediate_size: int
     """Width of the feed-forward part; of one expert, where there are experts."""
@@ -52,6 +55,8 @@ class Architecture(Record):
     """As the weights are published."""
     tensors: tuple[tuple[str, Shape], ...]
     """Every parameter once; a tied output layer is no parameter."""
+    names_known: bool = True
+    """Whether the tensors have the names of the loaded model, or only ones that are like them."""
 
     @cached_property
     def parameters(self) -> int:
@@ -87,7 +92,7 @@ class Architecture(Record):
 
     def active(self, name: str, shape: Shape) -> float:
         """Parameters of a tensor that one token is multiplied with."""
-        if len(shape) < 2 or name.endswith(_OTHER_EMBEDDING):  # noqa: PLR2004  (a matrix)
+        if len(shape) < _MATRIX or name.endswith(_OTHER_EMBEDDING):
             return 0.0
         if name.endswith(_EMBEDDING) and not self.tied:
             return 0.0  # rows are looked up
@@ -164,6 +169,31 @@ def llama_tensors(config: Mapping[str, Any]) -> Iterable[tuple[str, Shape]]:
         yield "lm_head.weight", (numbers.vocab_size, hidden)
 
 
+def kinds_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a model is by its ``config.json``: model type and classes, the language model's first.
+
+    The type comes before the classes: it is what transformers chooses the class by.
+    """
+    kinds = [
+        str(kind)
+        for part in (_inner(config), config)
+        for kind in (part.get("model_type"), *(part.get("architectures") or ()))
+        if kind
+    ]
+    return tuple(dict.fromkeys(kinds))
+
+
+def linear_weights(tensors: Iterable[tuple[str, Shape]]) -> list[str]:
+    """Names of the weights of linear layers: the matrices but for those that rows are read from."""
+    return [
+        name
+        for name, shape in tensors
+        if len(shape) == _MATRIX
+        and name.endswith(".weight")
+        and not name.endswith((*_EMBEDDING, *_OTHER_EMBEDDING))
+    ]
+
+
 def is_tied(config: Mapping[str, Any]) -> bool:
     """Whether the output layer is the embedding: transformers' default is yes."""
     return bool(_inner(config).get("tie_word_embeddings", config.get("tie_word_embeddings", True)))
@@ -179,6 +209,7 @@ def _from_numbers(
     return Architecture(
         name=name,
         model_type=str(inner.get("model_type") or config.get("model_type") or ""),
+        kinds=kinds_of(config),
         hidden_size=hidden,
         intermediate_size=_optional(inner, "moe_intermediate_size" if experts else "", *_WIDE)
         or 4 * hidden,

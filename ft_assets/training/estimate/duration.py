@@ -28,7 +28,8 @@ and which one that is."""
 
 CPU_FLOPS_PER_THREAD = {"bf16": 150e9, "fp32": 80e9}
 """Between what bench/train_cpu.py printed on two threads, 0.7 GFLOP per token: in fp32 184 tokens/s
-with AVX2 and 258 with AVX-512; in bf16 437 with AMX."""
+with AVX2 and 258 with AVX-512 (bench/README.md). The figure of bf16 is from 437 tokens/s that were
+measured once, with AMX, and stand in no output that is kept."""
 
 CPU_OPTIMIZER_BYTES_PER_SECOND = 25e9
 """AdamW reads and writes 28 bytes per trainable parameter and does no arithmetic to speak of."""
@@ -51,7 +52,7 @@ class Duration(Record):
     """How long a run takes, in hours; cost in the currency of ``gpu_hour_price``."""
 
     tokens_per_second: float
-    """Over all GPUs."""
+    """Over all processes."""
     speed_from: str
     """What the speed rests on."""
     hours: float
@@ -132,15 +133,21 @@ def _gpu_speed(
 def _cpu_speed(
     model: Architecture, world: World, trained: Trained, rows: Rows, part: Part
 ) -> tuple[float, str]:
+    """Of a process: it has its share of the tokens, and makes every step as one alone would.
+
+    What the processes tell each other depends on what lies between them, and is not counted.
+    """
     share = rows.trained_tokens / rows.tokens
     rate = world.threads * CPU_FLOPS_PER_THREAD[world.precision]
     per_token = flops_per_token(model, trained, rows.attended, share)
-    arithmetic = (rows.tokens * per_token + rows.steps * trained.projection_flops) / rate
+    tokens = rows.tokens / world.processes
+    arithmetic = (tokens * per_token + rows.steps * trained.projection_flops) / rate
     optimizer = rows.steps * _ADAM_TRAFFIC * trained.trainable / CPU_OPTIMIZER_BYTES_PER_SECOND
-    parts = max(rows.steps, rows.tokens / part.tokens)
+    parts = max(rows.steps, tokens / part.tokens)
     calls = parts * model.layers * CPU_SECONDS_PER_LAYER
     around = rows.steps * CPU_SECONDS_PER_STEP
+    each = f", in each of {world.processes} processes" if world.processes > 1 else ""
     start = _ADAM_NEW * trained.trainable / CPU_FIRST_TOUCH_BYTES_PER_SECOND
     return rows.tokens / (arithmetic + optimizer + calls + around + start), (
-        f"assumed: {rate / 1e9:.0f} GFLOP/s on {world.threads} threads in {world.precision}"
+        f"assumed: {rate / 1e9:.0f} GFLOP/s on {world.threads} threads in {world.precision}{each}"
     )

@@ -67,12 +67,20 @@ def read_architecture(ref: BaseModelRef, models: Path) -> Architecture:
 def read_folder(name: str, folder: Path) -> Architecture:
     """The shapes of a model folder: ``config.json`` and the headers of its safetensors files."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    tensors = [
+    return architecture(name, config, folder_headers(folder))
+
+
+def folder_headers(folder: Path) -> list[tuple[str, str, Shape]]:
+    """Name, dtype and shape of each tensor in a folder's safetensors files.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    return [
         tensor
         for file in sorted(folder.glob("*.safetensors"))
         for tensor in safetensors_header(file)
     ]
-    return architecture(name, config, tensors)
 
 
 def safetensors_header(file: Path) -> Iterator[tuple[str, str, Shape]]:
@@ -103,7 +111,10 @@ def _damaged(file: Path, why: str) -> UserError:
 
 
 def _read_gguf(ref: BaseModelRef) -> Architecture:
-    """The shapes of a GGUF file, under the names that its prepared folder will have."""
+    """The shapes of a GGUF file, under the names that its prepared folder will have.
+
+    Those are Llama's; other architectures' names are only like them.
+    """
     from gguf import GGUFReader
 
     reader = GGUFReader(ref.location)
@@ -133,7 +144,7 @@ def _read_gguf(ref: BaseModelRef) -> Architecture:
         "tie_word_embeddings": "lm_head.weight" not in names,
     }
     kept = [tensor for tensor in tensors if not tensor[0].startswith("rope_freqs")]
-    return architecture(ref.name, config, kept)
+    return architecture(ref.name, config, kept).model_copy(update={"names_known": False})
 
 
 def _gguf_name(name: str) -> str:

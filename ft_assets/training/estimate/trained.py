@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 
 from ft_assets.config import TrainingConfig
-from ft_assets.training.estimate.architecture import Architecture, Shape
+from ft_assets.training.estimate.architecture import Architecture, Shape, linear_weights
+from resources.errors import UserError
 from resources.record import Record
 
 _QKVO = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
 _LLAMA = (*_QKVO, "mlp.gate_proj", "mlp.down_proj", "mlp.up_proj")
 # mini-trainer 0.9's own table (osft_utils.MODEL_CONFIGS and MODEL_NAME_MAPPINGS): the first word
-# that the model's name holds decides; a test compares the two.
+# that the name of the model's class holds decides; a test compares the two.
 _OSFT_PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("llama", _LLAMA),
     (
@@ -51,6 +53,8 @@ _OSFT_PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("gpt2", ("attn.c_proj", "attn.c_attn", "mlp.c_fc", "mlp.c_proj")),
 )
 _MATRIX = 2
+_BEFORE_LAYERS = re.compile(r"^.*?(?=\b(?:layers|h|blocks)(?:\.|$))")
+_SHOWN = 12
 
 
 class Trained(Record):
@@ -91,7 +95,11 @@ class Trained(Record):
 
 
 def trained_parameters(model: Architecture, config: TrainingConfig) -> Trained:
-    """What the algorithm of ``config`` trains of a model."""
+    """What the algorithm of ``config`` trains of a model.
+
+    Raises:
+        UserError: OSFT would find no matrix by a pattern.
+    """
     if config.algorithm == "osft":
         return _osft(model, config)
     if config.algorithm == "lora_sft":
@@ -113,8 +121,13 @@ def osft_rank(shape: Shape, unfreeze_rank_ratio: float) -> tuple[int, int]:
 
 
 def osft_targets(model: Architecture, patterns: Sequence[str]) -> list[tuple[str, Shape]]:
-    """The matrices that OSFT decomposes."""
-    chosen = patterns or osft_patterns(model.name, model.model_type)
+    """The matrices that OSFT decomposes.
+
+    Raises:
+        UserError: see :func:`osft_patterns`.
+    """
+    linear = linear_weights(model.tensors) if model.names_known else ()
+    chosen = osft_patterns(model.kinds, linear, patterns)
     return [
         (name, shape)
         for name, shape in model.tensors
@@ -122,13 +135,51 @@ def osft_targets(model: Architecture, patterns: Sequence[str]) -> list[tuple[str
     ]
 
 
-def osft_patterns(*names: str) -> tuple[str, ...]:
-    """mini-trainer's patterns for a model, by the first word of its table in one of its names."""
-    for name in names:
+def osft_patterns(
+    kinds: Sequence[str], linear: Collection[str], named: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The parts of names by which OSFT finds its matrices.
+
+    mini-trainer alone would look for the architecture in the folder's path, where any word may be.
+
+    Args:
+        kinds: of the model; see :func:`kinds_of`.
+        linear: names of its linear weights; without them nothing is refused.
+        named: ``training.target_patterns``; empty for those that mini-trainer has for the kind.
+
+    Raises:
+        UserError: a named pattern is in no name of a linear weight, or none of mini-trainer's is.
+    """
+    patterns = tuple(named) or _patterns_of(kinds)
+    missing = [pattern for pattern in patterns if not any(_is_in(pattern, n) for n in linear)]
+    if not linear or not missing:
+        return patterns
+    known = ", ".join(sorted({name.split(".")[-2] for name in linear})[:_SHOWN])
+    if named:
+        raise UserError(
+            f"training.target_patterns: {missing[0]!r} is in no name of the base model's linear "
+            f"weights; there are: {known}: name some of them, or leave it empty"
+        )
+    if len(missing) == len(patterns):
+        raise UserError(
+            f"training.target_patterns: none of mini-trainer's own patterns ({', '.join(patterns)})"
+            f" is in a name of the base model's linear weights: name some of {known}"
+        )
+    return patterns
+
+
+def _patterns_of(kinds: Sequence[str]) -> tuple[str, ...]:
+    """By the first word of the table in one of the kinds."""
+    for kind in kinds:
         for word, patterns in _OSFT_PATTERNS:
-            if word in name.lower():
+            if word in kind.lower():
                 return patterns
     return _LLAMA
+
+
+def _is_in(pattern: str, name: str) -> bool:
+    """Whether a stored name holds a pattern; a file may leave out what comes before the layers."""
+    return pattern in name or _BEFORE_LAYERS.sub("", pattern) in name
 
 
 def _osft(model: Architecture, config: TrainingConfig) -> Trained:

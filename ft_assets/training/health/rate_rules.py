@@ -81,8 +81,8 @@ class WarmupShare:
         self._total = metrics.total_steps or metrics.step
 
     def findings(self, *, ended: bool) -> Iterator[Finding]:
-        """At the end; of a short run without warm-up nothing is said."""
-        if not ended or not (self._warmup or self._total > _LONG_RUN):
+        """At the end; of a short run without warm-up, or of none at all, nothing is said."""
+        if not ended or not self._total or not (self._warmup or self._total > _LONG_RUN):
             return
         share = self._warmup / self._total
         least, most = round(_LEAST_WARMUP * self._total), round(_MOST_WARMUP * self._total)

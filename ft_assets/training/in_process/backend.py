@@ -27,7 +27,7 @@ from ft_assets.training.health import Planned
 from ft_assets.training.in_process import trackers
 from ft_assets.training.in_process.best import Best, BestCallback, best_so_far, load_best
 from ft_assets.training.in_process.call import call_of
-from ft_assets.training.in_process.checkpoints import last_checkpoint
+from ft_assets.training.in_process.checkpoints import checkpoints_after, last_checkpoint
 from ft_assets.training.in_process.disk_space import full_disk_refused
 from ft_assets.training.in_process.held_out import HeldOutCallback
 from ft_assets.training.in_process.interruption import Interruption
@@ -213,6 +213,7 @@ def _resumes_from(trainer: ResumableTrainer, settings: Settings) -> str:
     checkpoint = last_checkpoint(
         settings.run_dir, settings.fingerprint, settings.report, best_loss=trainer.best_loss
     )
+    trainer.passed_over = checkpoints_after(settings.run_dir, checkpoint)
     return settings.world.text(checkpoint.name if checkpoint else "")
 
 

@@ -8,7 +8,7 @@ agree with it is never loaded. What the files hold is decided by ``resumable.py`
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -134,15 +134,38 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted(found, key=_step)
 
 
-def keep_newest(run_dir: Path) -> None:
-    """Delete all but the newest two to go on from, and the newest one of weights alone."""
-    full: list[Path] = []
-    weights_alone: list[Path] = []
-    for folder in checkpoints(run_dir):
-        manifest = read_manifest(folder)
-        (weights_alone if manifest is not None and not manifest.full else full).append(folder)
-    for folder in [*full[:-_KEPT], *weights_alone[:-1]]:
+def checkpoints_after(run_dir: Path, begins_from: Path | None) -> list[Path]:
+    """The checkpoints from after the step that a run begins from: it has passed them over."""
+    begin = 0 if begins_from is None else _step(begins_from)
+    return [folder for folder in checkpoints(run_dir) if _step(folder) > begin]
+
+
+def keep_newest(run_dir: Path, written: Path, passed_over: Collection[Path] = ()) -> list[Path]:
+    """Delete all but the newest two to go on from, or the newest one of weights alone.
+
+    Args:
+        run_dir: the run's folder.
+        written: the one that is whole since just now; it is among those that stay.
+        passed_over: what this run did not begin from. It is no newer than what it writes, whatever
+            its step, and goes when there is a new one of its kind; not before, since what could not
+            be read may have been out of reach for a moment.
+
+    Returns:
+        those of ``passed_over`` that are still there.
+    """
+    over = [folder for folder in passed_over if folder != written]  # that one was replaced
+    alike = [folder for folder in checkpoints(run_dir) if _is_full(folder) == _is_full(written)]
+    counted = [folder for folder in alike if folder not in over]
+    replaced = [folder for folder in alike if folder in over]
+    for folder in [*replaced, *counted[: -_KEPT if _is_full(written) else -1]]:
         shutil.rmtree(folder)
+    return [folder for folder in over if folder not in replaced]
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether it is one to go on from; a damaged one is held to be."""
+    manifest = read_manifest(folder)
+    return manifest is None or manifest.full
 
 
 def _step(folder: Path) -> int:

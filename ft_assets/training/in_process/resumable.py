@@ -37,6 +37,8 @@ class ResumableTrainer(RowTrainer):
         """The best held-out loss so far; set by ``best.py``."""
         self.held_out_losses: dict[int, float] = {}
         """By step, in nats per token; filled by the callback that measures."""
+        self.passed_over: list[Path] = []
+        """Checkpoints from after the step that the run began from, until it has written others."""
         self._writing: Path | None = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -47,8 +49,9 @@ class ResumableTrainer(RowTrainer):
         full = settings.save_full_state or self.interruption.requested
         self.args.save_only_model = not full
         refuse_without_room(settings.run_dir, self._bytes(full=full), f"checkpoint-{step}")
+        target = settings.run_dir / f"checkpoint-{step}"
         with writing(
-            settings.run_dir / f"checkpoint-{step}",
+            target,
             step=step,
             fingerprint=settings.fingerprint,
             full=full,
@@ -57,7 +60,7 @@ class ResumableTrainer(RowTrainer):
             self._writing = folder
             super()._save_checkpoint(model, trial)
         self._writing = None
-        keep_newest(settings.run_dir)
+        self.passed_over = keep_newest(settings.run_dir, target, self.passed_over)
 
     def _get_output_dir(self, trial: Any) -> str:
         """The folder in which the Trainer makes that of the checkpoint."""

@@ -89,7 +89,11 @@ def _project(own: Any, gradient: _Gradient, hidden: Tensor) -> Tensor:
 
 
 def _look_up(layer: nn.Embedding, own: Any, gradient: _Gradient, ids: Tensor) -> Tensor:
-    """The embeddings as a leaf of the graph: what arrives there goes to the rows of the weight."""
+    """The embeddings, from a leaf of the graph: what arrives there goes to the rows of the weight.
+
+    A copy of the leaf is returned: some models (CTRL, GIT) change their embeddings in place, and
+    autograd lets nobody change a leaf.
+    """
     if not _in_fp32(layer.weight):
         return own(ids)
     states = functional.embedding(ids, layer.weight.detach()).requires_grad_()
@@ -104,7 +108,7 @@ def _look_up(layer: nn.Embedding, own: Any, gradient: _Gradient, ids: Tensor) ->
         leaf.grad = None
 
     states.register_post_accumulate_grad_hook(add)
-    return states
+    return states.clone()
 
 
 def _in_fp32(weight: Tensor) -> bool:

@@ -108,6 +108,7 @@ def test_a_gguf_file_is_read_by_its_own_header():
     assert model.parameters == 134_515_008  # as the hub counts SmolLM2-135M
     assert (model.layers, model.hidden_size, model.vocab_size) == (30, 576, 49152)
     assert ("model.layers.29.self_attn.k_proj.weight", (192, 576)) in model.tensors
+    assert (model.kinds, model.names_known) == (("llama",), False)
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import pytest
 
 from ft_assets.training.estimate import (
     TrainingEstimate,
-    World,
     estimate,
     estimate_beside_actual,
     remedies_for_out_of_memory,
@@ -85,6 +84,33 @@ def test_more_gpus_take_less_time_and_as_many_gpu_hours(qwen):
     four = planned(qwen, token_report(ROWS), pod={"gpus_per_worker": 4}).duration
     assert four.hours == pytest.approx(one.hours / 4)
     assert four.gpu_hours == pytest.approx(one.gpu_hours)
+
+
+def test_processes_on_cpus_share_the_tokens_and_each_makes_every_step(qwen):
+    """Of a step, the optimizer and what is around it; of the run, the first touch of its memory."""
+    pod = {"gpus_per_worker": 0, "cpu": "4"}
+
+    def seconds(workers: int, rows: dict[int, int]) -> float:
+        report = token_report(rows)
+        made = planned(qwen, report, backend="cpu", pod={**pod, "workers": workers}).duration
+        assert made is not None
+        return made.hours * 3600
+
+    one, two = seconds(1, ROWS), seconds(2, ROWS)
+    assert one / 2 < two < 0.6 * one
+    # Twice the tokens in as many steps, on twice the processes, take as long as before.
+    doubled = {2 * length: count for length, count in ROWS.items()}
+    longer = seconds(2, doubled)
+    assert longer > one  # attention looks back on twice as many
+    assert longer == pytest.approx(one, rel=0.05)
+
+
+def test_the_speed_on_cpus_says_how_many_processes_it_is_of(qwen):
+    report, pod = token_report(ROWS), {"gpus_per_worker": 0, "cpu": "4"}
+    alone = planned(qwen, report, backend="cpu", pod=pod).duration
+    both = planned(qwen, report, backend="cpu", pod={**pod, "workers": 2}).duration
+    assert alone.speed_from.endswith("GFLOP/s on 4 threads in bf16")
+    assert both.speed_from == f"{alone.speed_from}, in each of 2 processes"
 
 
 def test_a_measured_speed_goes_before_the_assumed_one(qwen):
@@ -208,8 +234,8 @@ def test_a_killed_process_on_the_cpu_gets_the_remedies_of_training(qwen):
 )
 def test_what_is_unusual_is_said(parameters, warning):
     config = training(**{"effective_batch_size": 16, **GOOD, **parameters})
-    rows = rows_of(config, token_report(ROWS))
-    (found,) = warnings(config, World.of(config, kubernetes()), rows)
+    rows = rows_of(config, token_report(ROWS, rows_too_long=300, rows_untrained=100))
+    (found,) = warnings(config, rows)
     assert found.startswith(warning)
 
 
@@ -217,6 +243,7 @@ def test_what_is_unusual_is_said(parameters, warning):
     "parameters",
     [
         {},
+        {"effective_batch_size": 2001},  # refused, which is said elsewhere
         {"algorithm": "osft"},
         {"algorithm": "lora_sft", "learning_rate": 2e-4},
         {"lr_scheduler": "constant", "warmup_steps": 0},
@@ -224,8 +251,8 @@ def test_what_is_unusual_is_said(parameters, warning):
 )
 def test_usual_hyperparameters_get_no_warning(parameters):
     config = training(**{"effective_batch_size": 16, **GOOD, **parameters})
-    rows = rows_of(config, token_report(ROWS))
-    assert warnings(config, World.of(config, kubernetes()), rows) == []
+    rows = rows_of(config, token_report(ROWS, rows_too_long=400))
+    assert warnings(config, rows) == []
 
 
 def test_a_report_for_another_length_is_named(qwen):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from ft_assets.training.estimate.architecture import kinds_of
 from ft_assets.training.estimate.headers import read_folder
 from ft_assets.training.estimate.trained import (
     lora_targets,
@@ -14,6 +15,7 @@ from ft_assets.training.estimate.trained import (
     osft_targets,
     trained_parameters,
 )
+from resources.errors import UserError
 from tests.training.estimate.conftest import training
 
 
@@ -107,4 +109,60 @@ def test_osft_targets_are_those_of_mini_trainer():
     from mini_trainer.osft_utils import MODEL_NAME_MAPPINGS, get_model_patterns
 
     for name in [*MODEL_NAME_MAPPINGS, "something-else", "Qwen/Qwen2.5-1.5B", "meta-llama/x"]:
-        assert set(osft_patterns(name)) == set(get_model_patterns(name)), name
+        assert set(osft_patterns([name], ())) == set(get_model_patterns(name)), name
+
+
+@pytest.mark.slow
+def test_each_kind_of_model_has_the_patterns_of_its_class():
+    """As on the CPU, where the class of the loaded model is asked."""
+    from mini_trainer.osft_utils import get_model_patterns
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    for model_type, classes in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
+        name = classes if isinstance(classes, str) else classes[0]
+        kinds = kinds_of({"model_type": model_type, "architectures": [name]})
+        assert set(osft_patterns(kinds, ())) == set(get_model_patterns(name)), model_type
+
+
+def test_the_folders_name_does_not_choose_the_matrices(qwen):
+    """In "/opt" there is a word of the table; OPT has no o_proj and no down_proj."""
+    model = qwen.model_copy(update={"name": "/opt/models/Qwen2.5"})
+    assert osft_targets(model, []) == osft_targets(qwen, [])
+    assert len(osft_targets(model, [])) == 7 * qwen.layers
+
+
+def test_the_language_models_kind_goes_before_that_of_what_is_around_it():
+    config = {
+        "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"],
+        "text_config": {"model_type": "opt"},
+    }
+    assert kinds_of(config) == ("opt", "llava", "LlavaForConditionalGeneration")
+    assert "fc1" in osft_patterns(kinds_of(config), ())
+
+
+@pytest.mark.parametrize("pattern", ["c_attn", "embed_tokens", "norm", "model.layers.28."])
+def test_a_pattern_that_fits_no_linear_weight_is_refused(qwen, pattern):
+    said = rf"target_patterns: '{pattern}' is in no name of .*; there are: down_proj, gate_proj"
+    with pytest.raises(UserError, match=said):
+        trained_parameters(qwen, training(algorithm="osft", target_patterns=["q_proj", pattern]))
+
+
+def test_a_file_may_leave_out_what_comes_before_the_layers():
+    """gpt2's does: the loaded model's names begin with "transformer."."""
+    stored = ["h.0.attn.c_attn.weight", "h.0.mlp.c_fc.weight"]
+    named = ["transformer.h.0.attn", "mlp.c_fc"]
+    assert osft_patterns(["gpt2"], stored, named) == tuple(named)
+
+
+def test_a_model_that_has_none_of_its_kinds_matrices_is_refused():
+    stored = ["gpt_neox.layers.0.attention.query_key_value.weight"]
+    with pytest.raises(UserError, match=r"target_patterns: none of .*: name some of query_key_val"):
+        osft_patterns(["gpt_neox", "GPTNeoXForCausalLM"], stored)
+    assert osft_patterns(["gpt_neox"], stored, ["query_key_value"]) == ("query_key_value",)
+
+
+def test_names_that_are_not_known_refuse_nothing(qwen):
+    """Those of a GGUF file whose architecture is not Llama's."""
+    model = qwen.model_copy(update={"names_known": False})
+    assert osft_targets(model, ["qkv_proj"]) == []

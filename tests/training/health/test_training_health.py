@@ -88,6 +88,10 @@ def test_a_run_of_a_few_steps_is_not_judged_by_its_trend(steps):
     assert judged([3.0] * steps) == {}
 
 
+def test_a_run_without_a_step_is_not_judged():
+    assert judge_run([], Planned(warmup_steps=5)) == []
+
+
 def test_a_backend_that_says_little_is_not_judged_by_it():
     losses = noisy(3.0, 1.0, 50)
     nothing = {"grad_norm": None, "learning_rate": None, "tokens_per_second": None}

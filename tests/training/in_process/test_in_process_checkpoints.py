@@ -10,6 +10,7 @@ import pytest
 from ft_assets.training.in_process.checkpoints import (
     MANIFEST,
     checkpoints,
+    checkpoints_after,
     keep_newest,
     last_checkpoint,
     writing,
@@ -124,11 +125,38 @@ def test_weights_alone_are_no_place_to_go_on_from(tmp_path):
 
 def test_the_newest_two_are_kept_and_weights_alone_push_none_of_them_out(tmp_path):
     for step in (9, 10, 11):
-        write(tmp_path, step)
+        keep_newest(tmp_path, write(tmp_path, step))
     for step in (12, 13):
-        write(tmp_path, step, full=False)
-    keep_newest(tmp_path)
+        keep_newest(tmp_path, write(tmp_path, step, full=False))
     assert names(tmp_path) == ["checkpoint-10", "checkpoint-11", "checkpoint-13"]
+
+
+@pytest.mark.parametrize("begins_from", [None, 800])
+def test_what_was_passed_over_is_no_newer_than_what_is_written_after_it(tmp_path, begins_from):
+    for step in (800, 900, 1000):
+        write(tmp_path, step)
+    first = begins_from and tmp_path / f"checkpoint-{begins_from}"
+    over = checkpoints_after(tmp_path, first)
+    assert len(over) == (2 if begins_from else 3)
+    for step in (810, 820, 830):
+        over = keep_newest(tmp_path, write(tmp_path, step), over)
+        assert f"checkpoint-{step}" in names(tmp_path)
+        assert over == []
+    assert names(tmp_path) == ["checkpoint-820", "checkpoint-830"]
+
+
+def test_what_was_passed_over_stays_until_there_is_a_new_one_of_its_kind(tmp_path):
+    """Weights alone are no place to go on from: they replace none, but count as the newest."""
+    write(tmp_path, 10)
+    write(tmp_path, 12, full=False)
+    over = checkpoints_after(tmp_path, None)
+    over = keep_newest(tmp_path, write(tmp_path, 2, full=False), over)
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-10"]
+    over = keep_newest(tmp_path, write(tmp_path, 10), over)  # the run comes by its step again
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-10"]
+    assert over == []
+    keep_newest(tmp_path, write(tmp_path, 14), over)
+    assert names(tmp_path) == ["checkpoint-2", "checkpoint-10", "checkpoint-14"]
 
 
 @pytest.mark.parametrize(("kept", "used"), [(None, 2), (3.0, 2), (1.5, 4), (1.0, 4)])

@@ -104,6 +104,20 @@ def test_a_bit_flip_in_the_newest_checkpoint_costs_one_interval_more(plan_file, 
     assert weights(plan) == uninterrupted[0]
 
 
+def test_after_passed_over_checkpoints_a_second_kill_loses_one_interval(plan_file, uninterrupted):
+    """The new ones have fewer steps than the damaged ones, and stay all the same."""
+    plan = interrupted(plan_file(**RESUMABLE))
+    damaged = checkpoints(plan.parent)
+    assert [folder.name for folder in damaged] == ["checkpoint-5", "checkpoint-6"]
+    for folder in damaged:
+        flip_a_bit(folder / "weights.safetensors")
+    interrupted(plan, step=5)
+    left = [folder.name for folder in checkpoints(plan.parent)]
+    assert left == ["checkpoint-2", "checkpoint-4"]
+    assert run(plan).resumed_from_step == 4
+    assert weights(plan) == uninterrupted[0]
+
+
 def test_a_checkpoint_from_outside_is_never_unpickled(plan_file, tmp_path, uninterrupted):
     """Its manifest does not know the file; and torch would load tensors only."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import CTRLConfig, CTRLLMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from ft_assets.training.in_process.trainer import loss_sum
 from ft_assets.training.in_process.vocabulary import keep_vocabulary_gradients
+from tests.support.training_runs import run
 from tests.training.in_process.test_in_process_trainer import gradients, rows_of
 
 PADDING = 7
@@ -88,6 +90,21 @@ def test_the_row_of_the_padding_token_gets_no_gradient_from_the_lookup():
     assert_same(gradients(kept), expected)
 
 
+def test_a_model_may_change_its_embeddings_in_place():
+    """CTRL multiplies them by the root of its width."""
+    torch.manual_seed(0)
+    config = CTRLConfig(vocab_size=40, n_positions=16, n_embd=16, dff=32, n_layer=1, n_head=2)
+    own = CTRLLMHeadModel(config).eval()
+    kept = copy.deepcopy(own)
+    keep_vocabulary_gradients(kept)
+    assert "forward" in vars(kept.get_input_embeddings())
+    for model in (own, kept):
+        model(input_ids=torch.tensor([[5, 3, 9, 3, 1]])).logits.square().sum().backward()
+    expected = gradients(own)
+    assert expected["transformer.w.weight"][3].abs().max() > 0
+    assert_same(gradients(kept), expected)
+
+
 def test_with_activation_checkpointing_too():
     own, kept = pair()
     for model in (own, kept):
@@ -149,3 +166,22 @@ def test_a_forward_pass_that_somebody_replaced_stays_and_shares_its_gradient(rep
         backward(own, 1, 2)
         backward(kept, 1, 2)
         assert_same(gradients(kept), gradients(own))
+
+
+def embeddings_in_memory() -> set[torch.nn.Embedding]:
+    return {found for found in gc.get_objects() if type(found) is torch.nn.Embedding}
+
+
+def test_the_backend_keeps_them(plan_file):
+    """Seen in its own process, while it trains."""
+    before = embeddings_in_memory()
+    kept: list[bool] = []
+
+    def report(phase: str, done: float, total: float, **details: Any) -> None:
+        if phase == "train":
+            trained = embeddings_in_memory() - before
+            kept.extend("forward" in vars(layer) for layer in trained)
+
+    run(plan_file(num_epochs=1), report)
+    assert kept
+    assert all(kept)
