@@ -17,7 +17,8 @@ from ft_assets.assets.observations import TrainingObserver
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.run_tags import tag_with_cost
 from ft_assets.assets.step import Materialized, Step, step
-from ft_assets.assets.token_report import tokens_for, training_estimate
+from ft_assets.assets.token_report import tokens_for
+from ft_assets.assets.training_estimate import training_estimate
 from ft_assets.assets.training_page import training_page
 from ft_assets.assets.training_work import TrainingWork
 from ft_assets.charts import lines_chart

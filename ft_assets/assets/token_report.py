@@ -11,19 +11,16 @@ from ft_assets.assets.champion_start import champion_starts, shaped_as
 from ft_assets.assets.earlier import has, made_before
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.step import Materialized, Step, step
+from ft_assets.assets.training_estimate import training_estimate
 from ft_assets.charts import bar_chart, sparkline_markdown
 from ft_assets.checks import drift as drift_check
 from ft_assets.checks import fits_memory, trained_tokens
 from ft_assets.config import Pipeline, PipelineSpec
-from ft_assets.executor import on_kubernetes
 from ft_assets.lineage import SHORT, table
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.drift import Drift, TokenShape, compare
-from ft_assets.training.estimate import TrainingEstimate, estimate, read_architecture
-from ft_assets.training.estimate.architecture import NotEstimatedError
-from ft_assets.training.estimate.world import this_cpu_has_amx
-from ft_assets.training.plan import has_nvidia_gpu, mask_policy
+from ft_assets.training.plan import mask_policy
 from ft_assets.training.token_report import TokenReport
 from ft_assets.training.token_worker import PREVIEW_FILE, REPORT_FILE, TokenPlan
 from resources.home import Home
@@ -204,44 +201,6 @@ def tokens_for(
     if about.get("rows_of") != rows["report"]["train_digest"]:
         return None
     return TokenReport.model_validate(about["report"])
-
-
-def training_estimate(
-    this: Step,
-    model: BaseModelRef,
-    home: Home,
-    report: TokenReport | None,
-    backend: str | None = None,
-) -> TrainingEstimate | None:
-    """What training these rows will need and take, in the effective specification.
-
-    Args:
-        this: the step.
-        model: whose architecture the training has.
-        home: where prepared base models are.
-        report: the rows as tokens, where that is known.
-        backend: what trains, where it is known; else what will train here or in its pod.
-
-    Returns:
-        the estimate, or None for a model of a kind that is trained and cannot be estimated.
-    """
-    training = this.spec.training
-    if backend is None and training.backend == "auto":
-        on_gpu = has_nvidia_gpu() or (on_kubernetes() and this.spec.kubernetes.gpus_per_worker)
-        backend = None if on_gpu else "cpu"
-    try:
-        architecture = read_architecture(model, home.models)
-    except NotEstimatedError as error:
-        this.context.log.warning(f"No estimate of memory and time: {error}")
-        return None
-    return estimate(
-        architecture,
-        training,
-        this.spec.kubernetes,
-        report,
-        backend=backend,
-        cpu_has_bf16=this_cpu_has_amx(),
-    )
 
 
 def _result(

@@ -19,11 +19,13 @@ from ft_assets.assets.champion_start import (
     unlike_the_base,
 )
 from ft_assets.assets.earlier import known_versions
-from ft_assets.assets.token_report import locate_base_model, tokens_for, training_estimate
+from ft_assets.assets.token_report import locate_base_model, tokens_for
+from ft_assets.assets.training_estimate import refuse_what_does_not_fit, training_estimate
 from ft_assets.executor import on_kubernetes
 from ft_assets.training.estimate import remedies_for_out_of_memory
 from ft_assets.training.estimate.rows import rows_of
-from ft_assets.training.plan import TrainPlan, make_plan, refuse_beyond_the_run
+from ft_assets.training.plan import TrainPlan, make_plan
+from ft_assets.training.refusals import refuse_beyond_the_run
 from ft_assets.training.start import recorded_start
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class TrainingWork:
             model = located(self.store, start, self.this.spec)
             plan = plan.model_copy(update={"start_model": model})
         planned = training_estimate(self.this, shape, self.home, tokens, plan.backend)
+        refuse_what_does_not_fit(planned)
         if planned is None:
             return plan
         return plan.model_copy(

@@ -6,9 +6,9 @@ no weights, asks for no GPU and imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -16,7 +16,9 @@ from rich.table import Table
 
 from ft_assets.assets.champion_start import champion_starts, shaped_as, unlike_the_base
 from ft_assets.assets.token_report import tokens_for
+from ft_assets.assets.training_estimate import backend_here
 from ft_assets.cli.output import show
+from ft_assets.cli.refused import elsewhere, refusals
 from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingConfig
 from ft_assets.config.block import Block
 from ft_assets.config.launchpad import changed_spec
@@ -24,12 +26,8 @@ from ft_assets.definitions import default_resources
 from ft_assets.kubernetes import pod_template, step_pod
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
+from ft_assets.training.estimate.compare import measured_speed
 from ft_assets.training.estimate.world import gib, this_cpu_has_amx
-from ft_assets.training.plan import (
-    Backend,
-    backend_arguments,
-    choose_backend,
-)
 from ft_assets.training.token_report import TokenReport
 from resources.errors import UserError
 from resources.home import Home
@@ -78,17 +76,21 @@ def plan(
     model = shaped_as(store, base, starts, spec)
     data = _data(store, spec, partition, model)
     has_bf16 = this_cpu_has_amx()
-    world = World.of(training, spec.kubernetes, cpu_has_bf16=has_bf16)
+    backend = _planned_backend(spec)
+    world = World.of(training, spec.kubernetes, backend=backend, cpu_has_bf16=has_bf16)
+    shape = start.base_digest if start is not None else base.digest
     planned = estimate(
         read_architecture(model, home.models),
         training,
         spec.kubernetes,
         data.report,
+        backend=backend,
         cpu_has_bf16=has_bf16,
-        measured_tokens_per_second=_measured(store, spec, partition, base, world),
+        measured_tokens_per_second=_measured(store, spec, partition, world, shape=shape),
     )
     unlike = unlike_the_base(start, base)
-    warnings = [*planned.warnings, *([unlike] if unlike else []), *_refusals(spec, world)]
+    warnings = [*planned.warnings, *([unlike] if unlike else []), *elsewhere(spec, world)]
+    split = store.find(spec.key("split_dataset"), partition)
     if spec.kubernetes.workers == 1:
         pod = step_pod(spec, "finetuned_model")
     else:  # that of each worker
@@ -100,6 +102,7 @@ def plan(
         "starts_from": str(start) if start is not None else base.name,
         "quantization": _quantization(training),
         "data": data.note,
+        "refused": refusals(spec, planned, split=split, model=model, models=home.models),
         "warnings": warnings,
         "pod": pod,
     }
@@ -142,40 +145,20 @@ def _data(
 
 
 def _measured(
-    store: ArtifactStore,
-    spec: PipelineSpec,
-    partition: str | None,
-    base: BaseModelRef,
-    world: World,
+    store: ArtifactStore, spec: PipelineSpec, partition: str | None, world: World, *, shape: str
 ) -> float | None:
-    """Tokens per second of the last run, if model, algorithm, backend and GPUs were the same."""
+    """Tokens per second of the last run, if it did the same work on as many processes."""
     artifact = store.find(spec.key("finetuned_model"), partition)
     if artifact is None:
         return None
-    manifest: Any = artifact.manifest.metadata
-    plan, outcome = manifest["plan"], manifest["outcome"]
-    parameters = plan["parameters"]
-    gpus = parameters.get("nproc_per_node", 1) * parameters.get("nnodes", 1)
-    then = (plan["base_model"]["digest"], plan["algorithm"], plan["backend"], gpus)
-    now = (base.digest, spec.training.algorithm, world.backend, world.processes)
-    return outcome["tokens_per_second"] if then == now else None
+    trained = artifact.manifest.metadata
+    return measured_speed(trained, spec.training, spec.kubernetes, world, base_digest=shape)
 
 
-def _refusals(spec: PipelineSpec, world: World) -> list[str]:
-    """What a run would refuse before it trains, said as part of the plan."""
-    training = spec.training
-    refused: list[str] = []
-    checks: list[Callable[[], object]] = [
-        lambda: backend_arguments(training, spec.kubernetes, cast("Backend", world.backend)),
-    ]
-    if training.backend not in ("auto", world.backend):
-        checks.insert(0, lambda: choose_backend(training))  # it trains another algorithm
-    for check in checks:
-        try:
-            check()
-        except UserError as error:
-            refused.append(f"a run is refused: {error}")
-    return refused
+def _planned_backend(spec: PipelineSpec) -> str | None:
+    """What will train; None: what the block asks for, as before there is a GPU on any machine."""
+    here = backend_here(spec)
+    return None if here == "cpu" else here
 
 
 def _figures(planned: TrainingEstimate) -> dict[str, Any]:
@@ -228,6 +211,8 @@ def _draw(console: Console, result: Mapping[str, Any], planned: TrainingEstimate
     if planned.rows is not None:
         console.print(_time(result))
     console.print(f"data: {result['data']}", highlight=False, markup=False)
+    for refusal in result["refused"]:
+        console.print(f"refused: {refusal}", style="red", highlight=False, markup=False)
     for title, lines in (
         ("what to change", result["remedies"]),
         ("warnings", result["warnings"]),

@@ -48,8 +48,7 @@ def template_of(
     secrets = [*filter(None, [config.image_pull_secret]), *config.image_pull_secrets]
     if secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(secrets)]
-    if config.termination_grace is not None:
-        spec["terminationGracePeriodSeconds"] = config.termination_grace
+    spec["terminationGracePeriodSeconds"] = config.grace_seconds
     spec["securityContext"] = _pod_security(config)
     metadata: dict[str, Any] = {"labels": {**config.labels, **MANAGED}}
     if config.annotations:

@@ -7,7 +7,7 @@ and refuses what the chosen backend cannot honour. The worker carries the plan o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +19,22 @@ from ft_assets.config.training import TrainingConfig
 from ft_assets.provenance.digest import value_digest
 from ft_assets.training.arguments import in_process, instructlab, mini_trainer
 from ft_assets.training.arguments.backends import GPU_BACKEND, Backend
-from ft_assets.training.arguments.packages import refuse_missing_packages
+from ft_assets.training.arguments.packages import (
+    refuse_missing_packages,
+    refuse_trackers_that_disagree,
+)
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.mask import MaskPolicy
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.refusals import (
+    refuse_a_batch_above_the_rows,
+    refuse_a_loss_of_no_rows,
+    refuse_processes_without_a_row,
+)
 from ft_assets.training.start import Start
 from resources.errors import UserError
 from resources.record import Record
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 """Raise it when the same plan would train another model."""
 
 Algorithm = Literal["sft", "osft", "lora_sft"]
@@ -123,21 +130,15 @@ def make_plan(
     Raises:
         UserError: the backend cannot do what the parameters ask for.
     """
-    backend = choose_backend(config)
     refuse_what_never_runs(kubernetes, cluster=cluster)
-    if config.effective_batch_size > train_rows:
-        raise UserError(
-            f"training.effective_batch_size ({config.effective_batch_size}) is larger than the "
-            f"training set ({train_rows} rows): lower it or bring more rows"
-        )
+    backend = choose_backend(config, kubernetes)
+    held_out = held_out_file is not None
+    here = kubernetes.workers == 1 or kubernetes.image is not None  # else the runtime's image
+    for check in checks_of_a_run(
+        config, kubernetes, backend, rows=train_rows, held_out=held_out, installed=here
+    ):
+        check()
     parameters = backend_arguments(config, kubernetes, backend)
-    refuse_missing_packages(config)
-    _batch_fits_the_world(config, parameters)
-    if config.validation_steps and held_out_file is None:
-        raise UserError(
-            f"training.validation_steps ({config.validation_steps}) measures held-out rows and "
-            "nothing is held out: lower dataset.split, name an eval_uri, or set 0"
-        )
     mask = mask_policy(config)
     fingerprint = value_digest(
         {
@@ -176,20 +177,43 @@ def make_plan(
     )
 
 
-def refuse_beyond_the_run(config: TrainingConfig, steps: int) -> None:
-    """Refuse what lies outside the optimizer steps of a run, once they are known.
+def checks_of_a_run(
+    config: TrainingConfig,
+    kubernetes: KubernetesConfig,
+    backend: Backend,
+    *,
+    rows: int | None,
+    held_out: bool | None,
+    installed: bool = True,
+) -> Iterator[Callable[[], object]]:
+    """What raises a UserError when it is called, if a run is refused by it.
 
-    Raises:
-        UserError: the warm-up never ends, or the profiler records steps that are never done.
+    A run stops at the first; ``ft plan`` says what all of them say.
+
+    Args:
+        config: the effective ``training`` block.
+        kubernetes: the effective ``kubernetes`` block.
+        backend: what trains.
+        rows: how many training rows there are; None: not known.
+        held_out: whether there are held-out rows; None: not known.
+        installed: whether the training would find the packages that are installed here.
     """
-    if config.warmup_steps >= steps:
-        raise UserError(
-            f"training.warmup_steps ({config.warmup_steps}) is not below the run's {steps} "
-            "optimizer steps, so that the learning rate would never reach its peak: 5 to 10 % of "
-            "the steps are usual"
-        )
-    if config.profiler_steps:
-        ProfileWindow(config.profiler_steps_start, config.profiler_steps).check(steps)
+    if rows is not None:
+        yield lambda: refuse_a_batch_above_the_rows(config, rows)
+    yield lambda: _refuse_by_the_backend(config, kubernetes, backend, installed=installed)
+    yield lambda: refuse_trackers_that_disagree(config)
+    if held_out is not None:
+        yield lambda: refuse_a_loss_of_no_rows(config, held_out=held_out)
+
+
+def _refuse_by_the_backend(
+    config: TrainingConfig, kubernetes: KubernetesConfig, backend: Backend, *, installed: bool
+) -> None:
+    """One after the other: a package is missed only where the backend would use it."""
+    parameters = backend_arguments(config, kubernetes, backend)
+    refuse_processes_without_a_row(config, parameters)
+    if installed:
+        refuse_missing_packages(config)
 
 
 def backend_arguments(
@@ -205,15 +229,6 @@ def backend_arguments(
     if backend == "mini-trainer":
         return mini_trainer.arguments(config, kubernetes)
     return in_process.arguments(config, kubernetes, backend)
-
-
-def _batch_fits_the_world(config: TrainingConfig, parameters: dict[str, Any]) -> None:
-    processes = int(parameters.get("nproc_per_node", 1)) * int(parameters.get("nnodes", 1))
-    if config.effective_batch_size < processes:
-        raise UserError(
-            f"training.effective_batch_size ({config.effective_batch_size}) is below the number "
-            f"of training processes ({processes}), each of which needs a row: raise it"
-        )
 
 
 def mask_policy(config: TrainingConfig) -> MaskPolicy:
@@ -245,16 +260,18 @@ def refuse_what_never_runs(kubernetes: KubernetesConfig, *, cluster: bool = Fals
         )
 
 
-def choose_backend(config: TrainingConfig) -> Backend:
-    """The backend that will train here.
+def choose_backend(config: TrainingConfig, kubernetes: KubernetesConfig) -> Backend:
+    """The backend that will train: here, or on the nodes that a TrainJob has.
 
     Raises:
-        UserError: the backend that is named trains another algorithm, needs a GPU that this
-            machine does not have, or does not work.
+        UserError: the backend that is named trains another algorithm, needs a GPU that there is
+            not, or does not work.
     """
+    on_nodes = kubernetes.workers > 1  # the step that makes the TrainJob has no GPU itself
+    has_gpu = kubernetes.gpus_per_worker > 0 if on_nodes else has_nvidia_gpu()
     on_gpu = GPU_BACKEND[config.algorithm]
     if config.backend == "auto":
-        return on_gpu if has_nvidia_gpu() else "cpu"
+        return on_gpu if has_gpu else "cpu"
     if config.backend == "unsloth":
         raise UserError(
             "training.backend: unsloth: training-hub 0.11 hands it an argument that trl 1.16 no "
@@ -267,12 +284,12 @@ def choose_backend(config: TrainingConfig) -> Backend:
             f"training.backend: {config.backend} does not train {config.algorithm}: set {on_gpu}, "
             "cpu or auto"
         )
-    if not has_nvidia_gpu():
-        raise UserError(
-            f"training.backend: {config.backend} needs an NVIDIA GPU and this machine has none: "
-            "run on one that has, or set cpu"
-        )
-    return config.backend
+    if has_gpu:
+        return config.backend
+    needs = f"training.backend: {config.backend} needs an NVIDIA GPU and "
+    if on_nodes:
+        raise UserError(f"{needs}kubernetes.gpus_per_worker is 0: raise it, or set cpu")
+    raise UserError(f"{needs}this machine has none: run on one that has, or set cpu")
 
 
 def has_nvidia_gpu() -> bool:

@@ -7,6 +7,7 @@ import pytest
 from ft_assets.config.kubernetes import OTHER_STEPS, TRAINING
 from ft_assets.config.launchpad import BLOCK_OF_ASSET
 from ft_assets.kubernetes import queue_timeout, step_pod, step_tags
+from resources.launcher.process import ProcessLauncher
 from tests.kubernetes.everything import EVERYTHING, spec_with
 
 GPU = "nvidia.com/gpu"
@@ -90,6 +91,14 @@ def test_the_step_of_a_train_job_asks_for_no_device_and_stands_on_no_gpu_node(jo
     assert "/mnt/models" in [mount["mountPath"] for mount in container["volumeMounts"]]
     assert pod["serviceAccountName"] == "dagster"  # the run's: it makes the TrainJob
     assert job["spec"]["activeDeadlineSeconds"] == 100_600  # what it may queue, and then run
+
+
+@pytest.mark.parametrize("asset", [TRAINING, *OTHER_STEPS])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pod_has_longer_to_end_than_its_launcher_gives_the_worker(job_of, asset, workers):
+    pod = job_of(spec_with({"workers": workers}), asset)["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 90
+    assert ProcessLauncher().termination_timeout_seconds <= 90 - 30
 
 
 def test_the_same_specification_gives_the_same_tags():

@@ -71,6 +71,11 @@ def test_placement_and_storage_go_with_the_pods():
     assert made.shared_folder == str(RUN_DIR)
 
 
+def test_the_pods_have_time_to_save_a_checkpoint_before_they_are_killed():
+    assert request().pod["terminationGracePeriodSeconds"] == 90
+    assert request(termination_grace=600).pod["terminationGracePeriodSeconds"] == 600
+
+
 def test_a_queue_admits_the_job():
     assert not request().suspend
     assert request(labels={"kueue.x-k8s.io/queue-name": "gpus"}).suspend

@@ -21,8 +21,8 @@ from ft_assets.training.plan import (
     choose_backend,
     has_nvidia_gpu,
     make_plan,
-    refuse_beyond_the_run,
 )
+from ft_assets.training.refusals import refuse_beyond_the_run
 from ft_assets.training.templates import NAMED
 from resources.errors import UserError
 
@@ -516,6 +516,16 @@ def test_parts_that_do_not_divide_the_batch_are_refused(planned, name):
         planned(backend="cpu", effective_batch_size=32, **{name: 5})
 
 
+@pytest.mark.parametrize("case", [("sft", "instructlab-training"), ("osft", "mini-trainer")])
+def test_ligers_kernels_are_missed_before_torchrun_starts(planned, gpu, monkeypatch, case):
+    asked: list[str] = []
+    monkeypatch.setattr(packages, "find_spec", asked.append)
+    values = {"algorithm": case[0], "backend": case[1], "use_liger": True}
+    with pytest.raises(UserError, match=r"use_liger needs .* pip install liger-kernel, or leave"):
+        planned(**values)
+    assert asked == ["liger_kernel"]
+
+
 def test_peft_takes_one_gpu(planned, gpu):
     with pytest.raises(UserError, match=r"gpus_per_worker: 4: the peft backend trains on one GPU"):
         planned({"gpus_per_worker": 4}, algorithm="lora_sft", backend="peft")
@@ -577,12 +587,12 @@ def test_a_run_that_would_write_no_model_is_refused(planned, gpu):
     [("sft", "instructlab-training"), ("osft", "mini-trainer"), ("lora_sft", "peft")],
 )
 def test_auto_takes_the_gpu_where_there_is_one(gpu, algorithm, backend):
-    assert choose_backend(TrainingConfig(algorithm=algorithm)) == backend
+    assert choose_backend(TrainingConfig(algorithm=algorithm), KubernetesConfig()) == backend
 
 
 @pytest.mark.parametrize("algorithm", ["sft", "osft", "lora_sft"])
 def test_auto_takes_the_cpu_elsewhere(no_gpu, algorithm):
-    assert choose_backend(TrainingConfig(algorithm=algorithm)) == "cpu"
+    assert choose_backend(TrainingConfig(algorithm=algorithm), KubernetesConfig()) == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -591,7 +601,7 @@ def test_auto_takes_the_cpu_elsewhere(no_gpu, algorithm):
 )
 def test_a_gpu_backend_without_a_gpu_is_refused(no_gpu, algorithm, backend):
     with pytest.raises(UserError, match="needs an NVIDIA GPU and this machine has none"):
-        choose_backend(TrainingConfig(algorithm=algorithm, backend=backend))
+        choose_backend(TrainingConfig(algorithm=algorithm, backend=backend), KubernetesConfig())
 
 
 @pytest.mark.parametrize(
@@ -605,16 +615,16 @@ def test_a_gpu_backend_without_a_gpu_is_refused(no_gpu, algorithm, backend):
 )
 def test_a_backend_of_another_algorithm_is_refused(gpu, algorithm, backend, remedy):
     with pytest.raises(UserError, match=f"{backend} does not train {algorithm}: {remedy}"):
-        choose_backend(TrainingConfig(algorithm=algorithm, backend=backend))
+        choose_backend(TrainingConfig(algorithm=algorithm, backend=backend), KubernetesConfig())
 
 
 def test_a_backend_that_does_not_work_is_refused_with_the_one_that_does(gpu):
     with pytest.raises(UserError, match=r"trl 1\.16 no longer has, .*: set peft"):
-        choose_backend(TrainingConfig(algorithm="lora_sft", backend="unsloth"))
+        choose_backend(TrainingConfig(algorithm="lora_sft", backend="unsloth"), KubernetesConfig())
 
 
 def test_cpu_is_taken_by_name_where_there_is_a_gpu(gpu):
-    assert choose_backend(TrainingConfig(backend="cpu")) == "cpu"
+    assert choose_backend(TrainingConfig(backend="cpu"), KubernetesConfig()) == "cpu"
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])

@@ -71,6 +71,34 @@ def test_the_plan_names_processes_per_node_and_nodes(
     assert (parameters.get("nproc_per_node"), parameters.get("nnodes")) == world
 
 
+@pytest.mark.parametrize("backend", ["instructlab-training", "auto"])
+def test_the_step_that_starts_nodes_with_gpus_needs_none_itself(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: False)
+    assert planned(backend, {"workers": 4}).backend == "instructlab-training"
+
+
+def test_nodes_without_gpus_train_on_processors(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "has_nvidia_gpu", lambda: True)
+    without = {"workers": 4, "gpus_per_worker": 0}
+    assert planned("auto", without).backend == "cpu"
+    with pytest.raises(UserError, match=r"needs an NVIDIA GPU and kubernetes.gpus_per_worker is 0"):
+        planned("mini-trainer", without)
+
+
+def test_packages_of_nodes_count_where_their_image_is_that_of_the_step(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    two = {"workers": 2}
+    assert planned("instructlab-training", two, use_liger=True)
+    with pytest.raises(UserError, match="liger-kernel"):
+        planned("instructlab-training", {**two, "image": "registry/ft:1"}, use_liger=True)
+
+
 def test_another_number_of_nodes_is_another_run(planned: Planned) -> None:
     kubernetes = {"gpus_per_worker": 0}
     made = [planned("cpu", {**kubernetes, "workers": workers}) for workers in (1, 2, 4)]

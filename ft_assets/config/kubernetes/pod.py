@@ -19,6 +19,8 @@ from ft_assets.config.kubernetes.quantity import (
 
 DAY = 86_400
 QUEUE_SECONDS = DAY // 4
+GRACE_SECONDS = 90
+"""What the launcher gives a worker that shall end (60), and time to report and to publish."""
 
 
 class PodConfig(Block):
@@ -135,8 +137,8 @@ class PodConfig(Block):
     )
     termination_grace: int | None = parameter(
         None,
-        "Seconds between SIGTERM and SIGKILL; not set: Kubernetes' 30. A training saves a "
-        "checkpoint in that time.",
+        "Seconds between SIGTERM and SIGKILL; not set: 90, also where the training runtime says "
+        "otherwise. A training that is told to end has 60 of them to save a checkpoint.",
         ge=1,
     )
 
@@ -263,6 +265,11 @@ class PodConfig(Block):
     def queue_seconds(self) -> int:
         """How long the pod may wait for a node, in seconds."""
         return self.queue_timeout or min(QUEUE_SECONDS, self.deadline)
+
+    @property
+    def grace_seconds(self) -> int:
+        """How long the pod has to end before it is killed, in seconds: Kubernetes' 30 are few."""
+        return self.termination_grace or GRACE_SECONDS
 
 
 def _refuse_a_limit_below(request: str | None, limit: str | None, name: str) -> None:

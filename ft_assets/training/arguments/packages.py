@@ -1,4 +1,4 @@
-"""Packages that a pipeline asks for: what is missing is refused before anything costly."""
+"""Packages and trackers that a pipeline asks for: what cannot work is refused before it costs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _PACKAGE_OF = {
     "tensorboard": "tensorboard",
     "wandb_project": "wandb",
     "mlflow_tracking_uri": "mlflow",
+    "use_liger": "liger-kernel",  # other backends than those on GPUs have refused it before
 }
 _BELONGS_TO = {
     "wandb_entity": "wandb_project",
@@ -21,14 +22,13 @@ _BELONGS_TO = {
 
 
 def refuse_missing_packages(config: TrainingConfig) -> None:
-    """Refuse a tracker, an optimizer or a quantization that could not work.
+    """Refuse a tracker, kernels, an optimizer or a quantization that could not work.
 
     Raises:
-        UserError: its package is not installed here, a parameter of a tracker stands alone, or
-            two trackers would give the run two names.
+        UserError: its package is not installed here.
     """
     for name, package in _PACKAGE_OF.items():
-        if getattr(config, name) and find_spec(package) is None:
+        if getattr(config, name) and find_spec(package.replace("-", "_")) is None:
             raise UserError(
                 f"training.{name} needs the package {package}, which is not installed where "
                 f"training runs: pip install {package}, or leave {name} out"
@@ -40,6 +40,14 @@ def refuse_missing_packages(config: TrainingConfig) -> None:
                 f"training.{name}: {wanted} needs the package bitsandbytes, which is not installed "
                 "where training runs: pip install bitsandbytes, or leave it out"
             )
+
+
+def refuse_trackers_that_disagree(config: TrainingConfig) -> None:
+    """Refuse parameters of trackers that do not go together.
+
+    Raises:
+        UserError: a parameter of a tracker stands alone, or two would give the run two names.
+    """
     for name, needed in _BELONGS_TO.items():
         if getattr(config, name) is not None and getattr(config, needed) is None:
             raise UserError(f"training.{name} has no effect without training.{needed}: set both")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ft_assets.config import TrainingConfig
 from ft_assets.training.estimate.rows import Rows
-from ft_assets.training.estimate.world import World
 
 LEARNING_RATES = {"sft": (1e-5, 5e-5), "osft": (1e-6, 1e-4), "lora_sft": (1e-4, 3e-4)}
 LORA_RANKS = (16, 64)
@@ -55,7 +54,7 @@ def guidance(parameters: int) -> str:
     return f"{parameters / _BILLION:.2f}B parameters; {smaller}{name}: {says}"
 
 
-def warnings(config: TrainingConfig, world: World, rows: Rows | None) -> list[str]:
+def warnings(config: TrainingConfig, rows: Rows | None) -> list[str]:
     """What is unusual in the hyperparameters, with the value to set; nothing here stops a run."""
     found = [_learning_rate(config), *_lora(config), *_osft(config), *_schedule(config, rows)]
     if config.num_epochs > MOST_EPOCHS:
@@ -63,16 +62,7 @@ def warnings(config: TrainingConfig, world: World, rows: Rows | None) -> list[st
             f"training.num_epochs: {config.num_epochs} is above {MOST_EPOCHS}: watch the held-out "
             "loss (training.validation_steps), which rises when the model learns rows by heart"
         )
-    if rows is not None and rows.rows < config.effective_batch_size:
-        found.append(
-            f"training.effective_batch_size: {config.effective_batch_size} is above the "
-            f"{rows.rows} rows that are trained on, so that a step has fewer: lower it"
-        )
-    if world.processes > config.effective_batch_size:
-        found.append(
-            f"training.effective_batch_size: {config.effective_batch_size} leaves some of the "
-            f"{world.processes} processes without a row: raise it or take fewer GPUs"
-        )
+    found.append(_batch(config, rows))
     return [warning for warning in found if warning]
 
 
@@ -110,6 +100,17 @@ def _osft(config: TrainingConfig) -> list[str]:
         f"training.unfreeze_rank_ratio: {config.unfreeze_rank_ratio:g} is above {MOST_UNFROZEN}: "
         "little of the model is protected from forgetting"
     ]
+
+
+def _batch(config: TrainingConfig, rows: Rows | None) -> str:
+    """A batch that only the rows that are left out would fill; a larger one is refused."""
+    batch = config.effective_batch_size
+    if rows is None or not rows.rows < batch <= rows.rows + rows.rows_dropped:
+        return ""
+    return (
+        f"training.effective_batch_size: {batch} is above the {rows.rows} rows that are trained "
+        "on, so that a step has fewer: lower it"
+    )
 
 
 def _schedule(config: TrainingConfig, rows: Rows | None) -> list[str]:

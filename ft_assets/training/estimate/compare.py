@@ -1,13 +1,36 @@
-"""The estimate beside what happened, when a run is over."""
+"""The estimate beside what happened, when a run is over; and what that says of the next one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ft_assets.config import KubernetesConfig, TrainingConfig
+from ft_assets.training.arguments.backends import Backend
 from ft_assets.training.estimate.estimate import TrainingEstimate
-from ft_assets.training.estimate.world import GIB
+from ft_assets.training.estimate.world import GIB, World
 from ft_assets.training.outcome import TrainOutcome
+from ft_assets.training.plan import TrainPlan, backend_arguments, mask_policy
+from resources.errors import UserError
 from resources.record import Record
 
 _MIB_PER_GIB = 1024
+
+_COSTS_NO_TIME = frozenset(
+    {
+        *("num_epochs", "learning_rate", "warmup_steps", "lr_scheduler", "lr_scheduler_kwargs"),
+        *("seed", "random_seed", "beta1", "beta2", "eps", "weight_decay", "max_grad_norm"),
+        # A speed is that of the steps: what is done between them is not in it.
+        *("checkpoint_at_epoch", "save_samples", "save_full_state", "save_final_checkpoint"),
+        *("accelerate_full_state_at_epoch", "min_samples_per_checkpoint", "save_best_val_loss"),
+        *("on_demand_checkpointing", "validation_steps", "validation_rows"),
+        *("validation_frequency", "validate_at_final"),
+        *("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port"),
+        *("wandb_project", "wandb_entity", "wandb_run_name", "tensorboard"),
+        *("mlflow_tracking_uri", "mlflow_experiment_name", "mlflow_run_name"),
+    }
+)
+"""Arguments of backends that may differ between two runs of one speed; all others may cost time."""
 
 
 class ComparedRow(Record):
@@ -60,6 +83,44 @@ def estimate_beside_actual(estimate: TrainingEstimate, outcome: TrainOutcome) ->
             actual=outcome.trained_tokens,
         ),
     ]
+
+
+def measured_speed(
+    trained: Mapping[str, Any],
+    training: TrainingConfig,
+    kubernetes: KubernetesConfig,
+    world: World,
+    *,
+    base_digest: str,
+) -> float | None:
+    """Tokens per second of an earlier run, where this one would do the same work as fast.
+
+    Which GPUs or processors the earlier one had is not recorded: they count as the same.
+
+    Args:
+        trained: the manifest's metadata of the model that the earlier run made.
+        training: the ``training`` block of this run.
+        kubernetes: the ``kubernetes`` block of this run.
+        world: where it takes place.
+        base_digest: of the base model that the line of its starts began with.
+
+    Returns:
+        None where the two differ in what costs time, or the backend says no speed.
+    """
+    try:
+        before = TrainPlan.of_manifest(trained)
+        arguments = backend_arguments(training, kubernetes, cast("Backend", world.backend))
+    except UserError:  # another version's plan; or this one is refused
+        return None
+    shape = before.start.base_digest if before.start is not None else before.base_model.digest
+    then = (shape, before.algorithm, before.backend, before.mask, before.env)
+    now = (base_digest, training.algorithm, world.backend, mask_policy(training), training.env)
+    same = then == now and _costly(before.parameters) == _costly(arguments)
+    return trained["outcome"]["tokens_per_second"] if same else None
+
+
+def _costly(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name not in _COSTS_NO_TIME}
 
 
 def _rounded(value: float | None, places: int) -> float | None:

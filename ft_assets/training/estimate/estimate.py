@@ -118,7 +118,7 @@ def estimate(
             remedies(situation, _AFTER_FAILURE * min(needed.total, world.memory_limit))
         ),
         warnings=(
-            *advice.warnings(training, world, rows),
+            *advice.warnings(training, rows),
             *_host_warning(architecture, world, needed),
             *_report_warning(training, token_report),
         ),

@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from ft_assets.training.estimate.world import this_cpu_has_amx
+from ft_assets.training.in_process.cpu_quota import cpu_quota
 from ft_assets.training.plan import TrainPlan
 
 _FILE = "machine.json"
@@ -37,12 +38,25 @@ def decide(plan: TrainPlan, run_dir: Path) -> dict[str, str | int]:
 
 
 def free_cores() -> int:
-    """Cores that nothing else is using, at least one: a thread without a core slows all others."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    busy = psutil.cpu_percent(interval=0.5) / 100 * (os.cpu_count() or 1)
-    return max(1, min(cores, round(cores - busy)))
+    """Cores that nothing else is using, at least one: a thread without a core slows all others.
+
+    Others take from the cores that this process may run on, not from its quota (a pod's CPU limit):
+    on a node of 32 cores of which 20 are busy, a quota of 2 is still 2. Its fraction is left to
+    what is not a thread of the training: past the quota the system stops all of them for a while.
+    """
+    allowed = _allowed_cores()
+    shares = psutil.cpu_percent(interval=0.5, percpu=True)
+    busy = sum(share for core, share in enumerate(shares) if core in allowed) / 100
+    free = round(len(allowed) - busy)
+    quota = cpu_quota()
+    return max(1, free if quota is None else min(free, int(quota)))
+
+
+def _allowed_cores() -> set[int]:
+    """The cores that this process may run on, by their numbers."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
 
 
 def device(backend: str) -> str:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from ft_assets.training.in_process import machine
 from ft_assets.training.in_process.machine import decide, free_cores, precision
 from ft_assets.training.plan import TrainPlan
 
@@ -16,6 +17,14 @@ def plan(plan_file):
         return TrainPlan.model_validate_json(plan_file(**values).read_text())
 
     return read
+
+
+def cores_of_the_machine(monkeypatch, *, busy, ours=None) -> None:
+    """A machine with so many cores, each busy to so many percent, without a quota."""
+    cores = set(range(len(busy))) if ours is None else ours
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval, percpu: busy)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: None)
 
 
 def test_what_the_plan_names_is_taken(plan, tmp_path):
@@ -35,8 +44,24 @@ def test_without_a_number_the_free_cores_are_taken(plan, tmp_path):
 
 
 def test_at_least_one_core_is_always_free(monkeypatch):
-    monkeypatch.setattr("psutil.cpu_percent", lambda interval: 100.0)
+    cores_of_the_machine(monkeypatch, busy=[100.0, 100.0])
     assert free_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [(None, 12), (2.0, 2), (2.7, 2), (0.5, 1), (12.0, 12), (64.0, 12)]
+)
+def test_others_take_from_the_machine_and_not_from_the_quota(monkeypatch, quota, cores):
+    cores_of_the_machine(monkeypatch, busy=[100.0] * 20 + [0.0] * 12)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
+    assert free_cores() == cores
+
+
+def test_what_runs_on_other_cores_takes_nothing_from_those_that_are_ours(monkeypatch):
+    cores_of_the_machine(monkeypatch, busy=[100.0] * 28 + [0.0] * 4, ours={28, 29, 30, 31})
+    assert free_cores() == 4
+    cores_of_the_machine(monkeypatch, busy=[0.0] * 28 + [60.0] * 4, ours={28, 29, 30, 31})
+    assert free_cores() == 2
 
 
 @pytest.mark.parametrize("asked", ["fp32", "bf16"])

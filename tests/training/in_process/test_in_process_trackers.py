@@ -9,7 +9,10 @@ import pytest
 
 from ft_assets.config import TrainingConfig
 from ft_assets.training.arguments import packages as asked
-from ft_assets.training.arguments.packages import refuse_missing_packages
+from ft_assets.training.arguments.packages import (
+    refuse_missing_packages,
+    refuse_trackers_that_disagree,
+)
 from ft_assets.training.in_process import trackers
 from resources.errors import UserError
 
@@ -69,7 +72,12 @@ def test_the_names_are_those_that_transformers_reads():
 
 @pytest.mark.parametrize(
     ("values", "package"),
-    [({"tensorboard": True}, "tensorboard"), (WANDB, "wandb"), (MLFLOW, "mlflow")],
+    [
+        ({"tensorboard": True}, "tensorboard"),
+        (WANDB, "wandb"),
+        (MLFLOW, "mlflow"),
+        ({"use_liger": True}, "liger-kernel"),
+    ],
 )
 def test_a_package_that_is_missing_is_refused_with_the_command_that_brings_it(
     values, package, monkeypatch
@@ -81,7 +89,9 @@ def test_a_package_that_is_missing_is_refused_with_the_command_that_brings_it(
 
 @pytest.mark.usefixtures("everything_installed")
 def test_what_is_installed_is_not_refused():
-    refuse_missing_packages(config(tensorboard=True, **WANDB, **MLFLOW))
+    given = config(tensorboard=True, use_liger=True, **WANDB, **MLFLOW)
+    refuse_missing_packages(given)
+    refuse_trackers_that_disagree(given)
 
 
 @pytest.mark.usefixtures("everything_installed")
@@ -96,10 +106,10 @@ def test_what_is_installed_is_not_refused():
 )
 def test_a_parameter_of_a_tracker_that_is_not_on_is_refused(values, needed):
     with pytest.raises(UserError, match=f"no effect without training.{needed}"):
-        refuse_missing_packages(config(**values))
+        refuse_trackers_that_disagree(config(**values))
 
 
 @pytest.mark.usefixtures("everything_installed")
 def test_two_names_for_one_run_are_refused():
     with pytest.raises(UserError, match="differ"):
-        refuse_missing_packages(config(**WANDB, **{**MLFLOW, "mlflow_run_name": "other"}))
+        refuse_trackers_that_disagree(config(**WANDB, **{**MLFLOW, "mlflow_run_name": "other"}))
