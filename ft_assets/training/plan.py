@@ -286,10 +286,10 @@ def choose_backend(config: TrainingConfig, kubernetes: KubernetesConfig) -> Back
         )
     if has_gpu:
         return config.backend
-    needs = f"training.backend: {config.backend} needs an NVIDIA GPU and "
+    reason = "needs an NVIDIA GPU and this machine has none: run on one that has, or set cpu"
     if on_nodes:
-        raise UserError(f"{needs}kubernetes.gpus_per_worker is 0: raise it, or set cpu")
-    raise UserError(f"{needs}this machine has none: run on one that has, or set cpu")
+        reason = "needs an NVIDIA GPU and kubernetes.gpus_per_worker is 0: raise it, or set cpu"
+    raise UserError(f"training.backend: {config.backend} {reason}")
 
 
 def has_nvidia_gpu() -> bool:
