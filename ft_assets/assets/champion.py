@@ -45,7 +45,7 @@ class Champion(Record):
         return cls(
             model=version.model,
             version=version.version,
-            digest=version.artifact.digest,
+            digest=version.digest,
             uri=version.artifact.uri,
         )
 
@@ -90,7 +90,7 @@ def opponent(
     champion = registry.champion(name)
     if champion is None:
         refuse_lost_champion(registry, name)
-    if champion is None or champion.artifact.digest == candidate:
+    if champion is None or champion.digest == candidate:
         return None, False
     return Champion.of(champion), False
 

@@ -62,3 +62,8 @@ def in_force(this: Step, store: ArtifactStore, artifact: Artifact) -> bool:
         f"{artifact.manifest.created_at}, digest {artifact.digest[:SHORT]}"
     )
     return True
+
+
+def unchanged(before: Artifact | None, after: Artifact) -> bool:
+    """Whether making an asset again gave the same data."""
+    return before is not None and before.data_version == after.data_version

@@ -18,6 +18,7 @@ from ft_assets.provenance.digest import value_digest
 from ft_assets.provenance.own_tasks import tasks_digest
 from ft_assets.training.base_model import BaseModelRef, locate_again, prepared_path
 from ft_assets.training.prepare_worker import PreparePlan
+from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
 from resources.store import Artifact
@@ -42,7 +43,7 @@ def measured(this: Step, split: Artifact, models: dict[str, str | None], version
             "models": models,
             "held_out": report["held_out_digest"],
             "config": this.spec.evaluation.model_dump(mode="json"),
-            "tasks": _tasks_digest(this),
+            "tasks": this.own_tasks,
         }
     )
 
@@ -70,6 +71,9 @@ def evaluate(
         home: where the cache is.
         launcher: starts the process.
         leave_out: file with ids of held-out rows that are not asked.
+
+    Raises:
+        UserError: the pipeline's own tasks were changed meanwhile: nobody knows what was asked.
     """
     config = this.spec.evaluation
     include = this.include_folder
@@ -87,6 +91,10 @@ def evaluate(
         },
     )
     this.run_worker(launcher, "ft_assets.evaluation.worker", plan, output / "plan.json")
+    if include is not None and tasks_digest(include) != this.own_tasks:
+        raise UserError(
+            f"evaluation.include_path: {include} was changed while its tasks were asked: run again"
+        )
 
 
 def held_out_file(split: Artifact) -> Path | None:
@@ -100,10 +108,9 @@ def own_tasks(this: Step) -> dict[str, Any]:
 
     ``ft verify`` compares their folder with it.
     """
-    digest = _tasks_digest(this)
-    if digest is None:
+    if this.own_tasks is None:
         return {}
-    return {"own_tasks": {"folder": this.spec.evaluation.include_path, "digest": digest}}
+    return {"own_tasks": {"folder": this.spec.evaluation.include_path, "digest": this.own_tasks}}
 
 
 def base_folder(
@@ -124,11 +131,6 @@ def base_folder(
 def read_summary(folder: Path) -> EvaluationSummary:
     """The results of an evaluation."""
     return EvaluationSummary.model_validate_json((folder / RESULTS_FILE).read_bytes())
-
-
-def _tasks_digest(this: Step) -> str | None:
-    folder = this.include_folder
-    return None if folder is None else tasks_digest(folder)
 
 
 def _text(path: Path | None) -> str | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import dagster as dg
 
+from ft_assets.assets.earlier import unchanged
 from ft_assets.assets.pipeline_asset import pipeline_asset
-from ft_assets.assets.step import Materialized, Step, step, unchanged
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.checks import no_secrets, rows_valid
 from ft_assets.config import Pipeline
 from ft_assets.config.dataset import PARTITION, DatasetConfig

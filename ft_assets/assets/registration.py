@@ -162,8 +162,7 @@ def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]
         "peak_memory_mib": outcome.peak_memory_mib,
         "precision": _text(outcome.settings.get("precision")),
         "hardware": record.platform if record is not None else None,
-        "processor": (record.builder.processor or None) if record is not None else None,
-        "gpu_models": _gpu_models(record),
+        **_machine(plan, record),
         "gpus": cost.gpus,
         "gpu_hours": cost.gpu_hours,
         "training_cost": cost.money,
@@ -171,10 +170,12 @@ def _training(spec: PipelineSpec, model: Artifact) -> dict[str, Property | None]
     }
 
 
-def _gpu_models(record: ProvenanceRecord | None) -> str | None:
-    """The models of the GPUs of the step that trained, each kind once."""
-    names = dict.fromkeys(record.builder.gpus if record is not None else ())
-    return ", ".join(names) or None
+def _machine(plan: TrainPlan, record: ProvenanceRecord | None) -> dict[str, Property | None]:
+    """Processor and GPUs, each kind once; not known of nodes, which the step only waits for."""
+    if record is None or int(plan.parameters.get("nnodes") or 1) > 1:
+        return {}
+    gpus = () if plan.backend == "cpu" else dict.fromkeys(record.builder.gpus)
+    return {"processor": record.builder.processor or None, "gpu_models": ", ".join(gpus) or None}
 
 
 def _scores(report: Artifact) -> dict[str, Property | None]:

@@ -7,10 +7,11 @@ from typing import Any, cast
 import dagster as dg
 
 from ft_assets.assets.drops_up_to import SHOWN, drops_up_to
+from ft_assets.assets.earlier import unchanged
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.raw_dataset import keys
 from ft_assets.assets.split_page import split_metadata
-from ft_assets.assets.step import Materialized, Step, step, unchanged
+from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.cards import CARD_FILE, dataset_card
 from ft_assets.checks import split_checks
 from ft_assets.config import Pipeline

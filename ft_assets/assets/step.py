@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from ft_assets.provenance.digest import value_digest
 from ft_assets.provenance.envelope import seal
 from ft_assets.provenance.keys import SigningKey, signing_key
 from ft_assets.provenance.model_signature import sign_model
+from ft_assets.provenance.own_tasks import tasks_digest
 from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
 from ft_assets.provenance.statement import statement_of
 from ft_assets.training.plan import refuse_what_never_runs
@@ -120,6 +122,11 @@ class Step:
         """The folder of the pipeline's own lm-eval tasks."""
         include = self.spec.evaluation.include_path
         return (self.pipeline.folder / include).resolve() if include else None
+
+    @cached_property
+    def own_tasks(self) -> str | None:
+        """Digest of that folder, as it was when the step first asked; None without one."""
+        return None if self.include_folder is None else tasks_digest(self.include_folder)
 
     @property
     def force(self) -> bool:
@@ -275,11 +282,6 @@ def step(
         raise dg.Failure(description=str(error), allow_retries=False) from error
     except ChildFailedError as error:
         raise dg.Failure(description=str(error)) from error
-
-
-def unchanged(before: Artifact | None, after: Artifact) -> bool:
-    """Whether making an asset again gave the same data."""
-    return before is not None and before.data_version == after.data_version
 
 
 def input_records(artifacts: Sequence[Artifact | InputRecord]) -> list[InputRecord]:

@@ -23,7 +23,9 @@ from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingC
 from ft_assets.config.block import Block
 from ft_assets.config.launchpad import changed_spec
 from ft_assets.definitions import default_resources
+from ft_assets.executor import on_kubernetes
 from ft_assets.kubernetes import pod_template, step_pod
+from ft_assets.provenance.builder import this_builder
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
 from ft_assets.training.estimate.compare import measured_speed
@@ -152,7 +154,10 @@ def _measured(
     if artifact is None:
         return None
     trained = artifact.manifest.metadata
-    return measured_speed(trained, spec.training, spec.kubernetes, world, base_digest=shape)
+    machine = None if on_kubernetes() or world.on_gpu else this_builder()
+    return measured_speed(
+        trained, spec.training, spec.kubernetes, world, base_digest=shape, machine=machine
+    )
 
 
 def _planned_backend(spec: PipelineSpec) -> str | None:

@@ -37,7 +37,7 @@ def refusals(
     model: BaseModelRef,
     models: Path,
 ) -> list[str]:
-    """Why a run would be refused, wherever it is started; empty when it is not.
+    """Why the run that is planned would be refused where it trains; empty when it is not.
 
     Args:
         spec: the effective specification.
@@ -61,13 +61,11 @@ def elsewhere(spec: PipelineSpec, world: World) -> list[str]:
     """
     if on_kubernetes():
         return []
-    said = [
-        f"the plan is for a cluster, and a run that is started here is refused: {refusal}"
-        for refusal in _said([lambda: refuse_what_never_runs(spec.kubernetes)])
-    ]
-    if world.on_gpu and not has_nvidia_gpu():
-        said.append(_without_gpu(spec))
-    return said
+    never = list(_said([lambda: refuse_what_never_runs(spec.kubernetes)]))
+    if never:
+        what = "the plan is for a cluster, and a run that is started here is refused"
+        return [f"{what}: {refusal}" for refusal in never]
+    return [_without_gpu(spec)] if world.on_gpu and not has_nvidia_gpu() else []
 
 
 def _without_gpu(spec: PipelineSpec) -> str:
@@ -77,6 +75,9 @@ def _without_gpu(spec: PipelineSpec) -> str:
     )
     if spec.training.backend != "auto":
         return f"{planned_for}: a run that is started here is refused"
+    checks = checks_of_a_run(spec.training, spec.kubernetes, "cpu", rows=None, held_out=None)
+    for refusal in _said(checks):
+        return f"{planned_for}: a run that is started here is refused: {refusal}"
     return (
         f"{planned_for}: a run that is started here trains with the backend cpu, which "
         "--set training.backend=cpu plans"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from contextlib import suppress
 from typing import Any, cast
 
 from resources.errors import UserError
@@ -54,6 +55,8 @@ def lazy_lm() -> Any:
         """How the weights are to be read; None once they are."""
         _constructed = False
         _model: Any
+        called = "the model"
+        """What messages call it."""
 
         def __init__(self, **arguments: Any) -> None:
             super().__init__(**arguments)
@@ -69,21 +72,33 @@ def lazy_lm() -> Any:
             Raises:
                 UserError: transformers cannot load the folder.
             """
-            if self._arguments is not None and self._constructed:
-                arguments, self._arguments = self._arguments, None
-                self._read(arguments)
+            if self._constructed:
+                self.read_weights()
             return super().model
 
-        def _read(self, arguments: dict[str, Any]) -> None:
+        def read_weights(self) -> None:
+            """Read the weights, if they were not.
+
+            To be called before what halves a batch when memory runs out, or computes in another
+            mode: neither is meant for reading.
+
+            Raises:
+                UserError: transformers cannot load the folder.
+            """
+            if self._arguments is None:
+                return
             _log.info("reading the weights")
+            arguments = self._arguments
             try:
                 super()._create_model(**arguments)
             except (OSError, ValueError, ImportError, SafetensorError) as error:
-                raise UserError(f"{arguments['pretrained']} cannot be loaded: {error}") from error
+                raise UserError(f"{self.called} cannot be loaded: {error}") from error
             self._model.eval()
             self._model.tie_weights()
-            if str(self.device) == "mps":  # elsewhere they were read to where they belong
-                self._model.to(self.device)
+            if not arguments.get("parallelize"):
+                with suppress(ValueError):  # quantized weights are there, and cannot be moved
+                    self._model.to(self.device)
+            self._arguments = None
 
         @property
         def max_length(self) -> int:

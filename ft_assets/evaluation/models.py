@@ -19,7 +19,8 @@ from ft_assets.evaluation.arguments import VLLM_ARGUMENTS
 from ft_assets.evaluation.cache import ResultCache
 from ft_assets.evaluation.cache_context import numbers_context
 from ft_assets.evaluation.cache_model import CachedModel
-from ft_assets.evaluation.scoring import ChatModel, chat_scoring_lm, encode_row
+from ft_assets.evaluation.chat_lm import chat_scoring_lm
+from ft_assets.evaluation.scoring import ChatModel, encode_row
 from ft_assets.evaluation.vllm_model import (
     GeneratingModel,
     free_gpu_share,
@@ -122,9 +123,11 @@ def _load(model: CheckedModel, plan: EvaluationPlan) -> ChatModel:
         "backend": "causal",
     }
     try:
-        return chat_scoring_lm()(**arguments)
+        lm = chat_scoring_lm()(**arguments)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"model {model.name} ({model.path}) cannot be loaded: {error}") from error
+    lm.called = f"model {model.name} ({model.path})"
+    return lm
 
 
 def _with_vllm(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> ChatModel:

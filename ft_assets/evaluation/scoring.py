@@ -14,14 +14,10 @@ this at work.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ft_assets.evaluation.generation import generate
-from ft_assets.evaluation.lazy_weights import lazy_lm
-from ft_assets.evaluation.plan import HELD_OUT
 from ft_assets.evaluation.scores import RowScore, TurnScore
 from ft_assets.training.encode import EncodedRow, encode
 from resources.errors import UserError
@@ -49,6 +45,8 @@ class ChatModel(Protocol):
     dtype_name: str
     """Type of the weights, such as ``torch.bfloat16``, whether or not they are read already."""
     tokenizer: Any
+    called: str
+    """What messages call it."""
     device: torch.device
     max_length: int
     """Tokens that the model sees at most."""
@@ -82,53 +80,6 @@ class _Prepared:
     turns: list[tuple[int, int]]
     """Token ranges [start, end) to score; start is at least 1."""
     score: RowScore
-
-
-@functools.cache
-def chat_scoring_lm() -> Callable[..., ChatModel]:
-    """lm-eval's Hugging Face model with the request type ``score_chat`` and without its noise."""
-
-    class ChatScoringLM(lazy_lm()):
-        """Made by :func:`ft_assets.evaluation.models.load`."""
-
-        quiet = True
-        chat_batch = "auto"
-        on_scored = None
-
-        def score_chat(self, requests: Sequence[Any]) -> list[RowScore]:
-            """Score held-out rows; the answers are in the order of the requests."""
-            rows = [request.args[1:] for request in requests]
-            return score_rows(self, rows)
-
-        def loglikelihood(
-            self, requests: list[Any], disable_tqdm: bool = False
-        ) -> list[tuple[float, bool]]:
-            return super().loglikelihood(requests, disable_tqdm or self.quiet)
-
-        def loglikelihood_rolling(
-            self, requests: list[Any], disable_tqdm: bool = False
-        ) -> list[float]:
-            return super().loglikelihood_rolling(requests, disable_tqdm or self.quiet)
-
-        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-            """The held-out questions are answered in their own way, all others in lm-eval's."""
-            own = [request for request in requests if request.task_name == HELD_OUT]
-            others = [request for request in requests if request.task_name != HELD_OUT]
-            mine = iter(generate(cast("ChatModel", self), own))
-            rest = iter(
-                super().generate_until(others, disable_tqdm or self.quiet) if others else []
-            )
-            return [next(mine if r.task_name == HELD_OUT else rest) for r in requests]
-
-        def _loglikelihood_tokens(
-            self,
-            requests: Any,
-            disable_tqdm: bool = False,
-            override_bs: int | None = None,
-        ) -> list[tuple[float, bool]]:
-            return super()._loglikelihood_tokens(requests, disable_tqdm or self.quiet, override_bs)
-
-    return ChatScoringLM
 
 
 def score_rows(

@@ -102,6 +102,11 @@ def generating_backend(config_backend: str, model_args: Mapping[str, Any]) -> Ba
     on_gpu = torch.cuda.is_available() and str(model_args.get("device", "cuda")).startswith("cuda")
     chosen = choose_backend(config_backend, "generate_until", vllm_installed(), on_gpu)
     given = sorted(set(model_args) & set(VLLM_ARGUMENTS))
+    unlike = _otherwise_than_transformers(model_args) if chosen == "vllm" else None
+    if unlike is not None and (config_backend == "vllm" or given):
+        raise UserError(unlike)
+    if unlike is not None:
+        return "hf"
     if chosen == "hf" and given:
         raise UserError(
             f"model_args may not set {given[0]!r}: it is vLLM's, which does not run here (it needs "
@@ -135,26 +140,9 @@ def vllm_arguments(
     Raises:
         UserError: an argument that vLLM cannot follow, or too little memory.
     """
-    for name in _IMPOSSIBLE:
-        if name in model_args:
-            raise UserError(f"model_args {name!r} is unknown to vLLM: set the backend to hf")
-    if model_args.get("use_safetensors") is False:
-        raise UserError(
-            "model_args use_safetensors: false is unknown to vLLM, which would answer for other "
-            "weights than transformers: remove it, or set the backend to hf"
-        )
-    device = str(model_args.get("device", "cuda"))
-    if device not in _FIRST_GPU:
-        raise UserError(
-            f"model_args device {device!r}: vLLM takes the first GPU that it sees: remove it and "
-            "set CUDA_VISIBLE_DEVICES, or set the backend to hf"
-        )
-    dtype = str(model_args.get("dtype", "auto"))
-    if dtype not in _DTYPES:
-        raise UserError(
-            f"model_args dtype {dtype!r} is unknown to vLLM ({', '.join(_DTYPES)}): set one of "
-            "them, or the backend to hf"
-        )
+    unlike = _otherwise_than_transformers(model_args)
+    if unlike is not None:
+        raise UserError(unlike)
     wanted = model_args.get("max_model_len", max_length)
     if wanted != max_length:
         raise UserError(
@@ -167,7 +155,7 @@ def vllm_arguments(
         "gpu_memory_utilization": _memory_share(free_share),
         **shared,
         **own,
-        "dtype": dtype,
+        "dtype": str(model_args.get("dtype", "auto")),
         "pretrained": path,
         "tokenizer": path,
         "trust_remote_code": bool(model_args.get("trust_remote_code", False)),
@@ -175,6 +163,31 @@ def vllm_arguments(
         "batch_size": batch,
         "seed": seed,
     }
+
+
+def _otherwise_than_transformers(model_args: Mapping[str, Any]) -> str | None:
+    """Why vLLM would not do what transformers does with these arguments; None where it does."""
+    for name in _IMPOSSIBLE:
+        if name in model_args:
+            return f"model_args {name!r} is unknown to vLLM: set the backend to hf"
+    if model_args.get("use_safetensors") is False:
+        return (
+            "model_args use_safetensors: false is unknown to vLLM, which would answer for other "
+            "weights than transformers: remove it, or set the backend to hf"
+        )
+    device = str(model_args.get("device", "cuda"))
+    if device not in _FIRST_GPU:
+        return (
+            f"model_args device {device!r}: vLLM takes the first GPU that it sees: remove it and "
+            "set CUDA_VISIBLE_DEVICES, or set the backend to hf"
+        )
+    dtype = str(model_args.get("dtype", "auto"))
+    if dtype not in _DTYPES:
+        return (
+            f"model_args dtype {dtype!r} is unknown to vLLM ({', '.join(_DTYPES)}): set one of "
+            "them, or the backend to hf"
+        )
+    return None
 
 
 def vllm_context(model_args: Mapping[str, Any]) -> dict[str, str]:

@@ -245,6 +245,8 @@ def test_the_gpus_of_all_nodes_count(store):
     properties = registration(make(store, plan=PLAN | {"parameters": parameters})).properties
     found = [properties[name] for name in ("gpus", "gpu_hours", "training_cost")]
     assert found == [6, 3.0, 6.0]
+    # The step only waited for the nodes: what its own pod has is not what trained.
+    assert not {"processor", "gpu_models"} & properties.keys()
 
 
 def test_it_replaces_the_champion_that_the_report_compares_it_with_alone(store):

@@ -20,6 +20,7 @@ from ft_assets.config import PipelineSpec
 from ft_assets.court import Overrule, Verdict
 from ft_assets.court.verdict import Settings
 from ft_assets.evaluation.summary import EvaluationSummary
+from ft_assets.provenance.own_tasks import tasks_digest
 from resources.errors import UserError
 from resources.registry import (
     EmbeddedRegistry,
@@ -173,7 +174,11 @@ class ThisStep:
     """What is asked of a step to know what an evaluation would measure."""
 
     def __init__(self, spec: PipelineSpec, folder: Path | None = None) -> None:
-        self.spec, self.include_folder = spec, folder
+        self.spec, self.folder = spec, folder
+
+    @property
+    def own_tasks(self) -> str | None:
+        return None if self.folder is None else tasks_digest(self.folder)
 
 
 def measured_report(store: ArtifactStore, step: Any, champion: str | None = None):

@@ -163,10 +163,19 @@ def test_on_kubernetes_the_pod_has_the_gpus_that_it_asks_for(tiny, ft):
     assert not any("this machine" in line for line in plan["warnings"])
 
 
+def test_what_a_run_here_is_refused_for_is_said_beside_the_plan_for_a_gpu(tiny, ft):
+    given = (*GPU, "--set", "training.use_liger=true", "--json")
+    plan = ft(tiny, "plan", NAME, *given, CUDA_VISIBLE_DEVICES="").json
+    assert plan["refused"] == []
+    (said,) = [line for line in plan["warnings"] if "this machine has none" in line]
+    assert "a run that is started here is refused: training.use_liger: True cannot be" in said
+
+
 def test_several_nodes_are_planned_for_a_cluster(tiny, ft):
     plan = ft(tiny, "plan", NAME, "--set", "kubernetes.workers=2", "--json").json
     assert plan["refused"] == []
-    (said,) = [line for line in plan["warnings"] if "for a cluster" in line]
+    (said,) = [line for line in plan["warnings"] if "started here" in line]
+    assert said.startswith("the plan is for a cluster, and a run that is started here is refused")
     assert "kubernetes.workers: 2: several nodes are started on a Kubernetes cluster" in said
 
 

@@ -24,6 +24,7 @@ from ft_assets.evaluation.models import check_model, load
 from ft_assets.evaluation.plan import EvaluationPlan
 from ft_assets.evaluation.tasks import build_tasks
 from ft_assets.evaluation.worker import main
+from resources.errors import UserError
 from tests.evaluation.conftest import ROWS, write_rows
 
 MakePlan = Callable[..., EvaluationPlan]
@@ -283,7 +284,7 @@ def test_where_all_answers_are_known_the_weights_are_not_read(
     plan("more", held_out_generations=3).write(tmp_path / "plan.json")
     assert main([str(tmp_path / "plan.json")]) == 2
     message = json.loads((tmp_path / "more" / "error.json").read_text())["message"]
-    assert message.startswith(f"{model} cannot be loaded: ")
+    assert message.startswith(f"model base ({model}) cannot be loaded: ")
 
 
 @pytest.mark.parametrize(
@@ -313,6 +314,31 @@ def test_the_type_of_the_weights_is_known_before_they_are_read(
     assert str(lm.model.dtype) == promised == expected
     assert lm.max_length == length == lm.model.config.max_position_embeddings
     assert not lm.model.training
+
+
+def test_weights_are_read_before_the_mode_in_which_they_compute(
+    plan_of: Callable[..., EvaluationPlan],
+) -> None:
+    """What is read in inference mode could not be used outside of it."""
+    lm = opened(plan_of(cache=None, tasks=[]))
+    rows = HeldOutRows(Path(str(plan_of().held_out)))
+    held_out = held_out_task(rows)
+    held_out.build_all_requests()
+    assert lm.score_chat(held_out.instances)
+    tensors = [*lm.model.parameters(), *lm.model.buffers()]
+    assert not any(tensor.is_inference() for tensor in tensors)
+
+
+def test_weights_that_cannot_be_read_are_told_each_time(
+    plan_of: Callable[..., EvaluationPlan], base_model: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(base_model, tmp_path / "model")
+    models = [{"name": "base", "path": str(model), "digest": DIGEST}]
+    lm = opened(plan_of(models=models, cache=None))
+    (model / "model.safetensors").write_bytes(b"none")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"model base \(.*\) cannot be loaded: "):
+            _ = lm.model
 
 
 _CHILD = """

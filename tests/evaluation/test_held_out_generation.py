@@ -93,7 +93,7 @@ def test_an_answer_that_is_in_the_cache_is_not_generated_again(
         assert not requests
         return []
 
-    monkeypatch.setattr("ft_assets.evaluation.scoring.generate", never)
+    monkeypatch.setattr("ft_assets.evaluation.chat_lm.generate", never)
     assert evaluate(plan)["models"] == first["models"]
 
 
@@ -165,7 +165,7 @@ def test_an_answer_stops_at_the_models_length_and_beyond_twice_the_reference(
         asked.extend(request.args[1]["max_gen_toks"] for request in requests)
         return generate(model, requests)
 
-    monkeypatch.setattr("ft_assets.evaluation.scoring.generate", watched)
+    monkeypatch.setattr("ft_assets.evaluation.chat_lm.generate", watched)
     tight = [("user", "At nine. " * 45), ("assistant", "A longer reference " * 20)]
     short = [("user", "When?"), ("assistant", "x")]
     rows = rows_of(tmp_path / "rows.jsonl", ask("When?"), tight, short)
@@ -223,7 +223,7 @@ def test_tools_are_shown_to_the_template(
         prompts.extend(request.args[0] for request in requests)
         return ['<tool_call>{"name": "clock", "arguments": {"b": 1, "a": 2}}</tool_call>']
 
-    monkeypatch.setattr("ft_assets.evaluation.scoring.generate", watched)
+    monkeypatch.setattr("ft_assets.evaluation.chat_lm.generate", watched)
     (answer,) = held_out_answers(lm, HeldOutRows(path), [0], 8)
     assert prompts[0].startswith("[clock]<|im_start|>user")
     assert prompts[0].endswith("<|im_start|>assistant\n")
@@ -243,7 +243,7 @@ def test_reasoning_that_the_template_opened_is_cut(
         asked.extend(request.args[1]["max_gen_toks"] for request in requests)
         return [next(said) for _ in requests]
 
-    monkeypatch.setattr("ft_assets.evaluation.scoring.generate", watched)
+    monkeypatch.setattr("ft_assets.evaluation.chat_lm.generate", watched)
     prompt = lm.tokenizer.apply_chat_template(
         [{"role": "user", "content": "When?"}], tokenize=False, add_generation_prompt=True
     )

@@ -71,9 +71,28 @@ def test_a_model_on_the_cpu_is_not_for_vllm(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(vllm_model, "vllm_installed", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert generating_backend("auto", {}) == "vllm"
-    assert generating_backend("auto", {"device": "cuda:1"}) == "vllm"
+    assert generating_backend("auto", {"device": "cuda:0"}) == "vllm"
     assert generating_backend("auto", {"device": "cpu"}) == "hf"
     assert generating_backend("auto", {"gpu_memory_utilization": 0.5}) == "vllm"
+
+
+@pytest.mark.parametrize(
+    "model_args",
+    [{"device": "cuda:1"}, {"use_safetensors": False}, {"mixed_precision_dtype": "float16"}],
+)
+def test_what_vllm_would_do_otherwise_stays_with_transformers_unless_vllm_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, model_args: dict[str, Any]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(vllm_model, "vllm_installed", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    (name,) = model_args
+    assert generating_backend("auto", model_args) == "hf"
+    with pytest.raises(UserError, match=name):
+        generating_backend("vllm", model_args)
+    with pytest.raises(UserError, match=name):
+        generating_backend("auto", {**model_args, "tensor_parallel_size": 2})
 
 
 def test_arguments_of_vllm_without_vllm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

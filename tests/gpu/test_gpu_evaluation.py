@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from ft_assets.evaluation.models import check_model, load
 from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.evaluation.worker import main
@@ -55,9 +57,17 @@ def test_the_gpu_gives_the_losses_of_the_cpu(evaluate: Evaluate) -> None:
     assert (on_gpu.rows, on_gpu.tokens) == (on_cpu.rows, on_cpu.tokens)
 
 
-def test_weights_stay_as_they_were_saved_when_nothing_is_said(evaluate: Evaluate) -> None:
-    as_saved = evaluate("auto").models["base"].held_out
-    on_cpu = evaluate("cpu", device="cpu").models["base"].held_out
-    assert as_saved is not None
-    assert on_cpu is not None
-    assert as_saved.loss == pytest.approx(on_cpu.loss, abs=0.05)
+@pytest.mark.parametrize("model_args", [{}, {"device_map": "auto"}])
+def test_weights_are_put_on_the_gpu_as_they_were_saved(
+    tmp_path: Path, model_args: dict[str, str]
+) -> None:
+    folder = make_tiny_model(tmp_path / "model", seed=0)
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    plan = EvaluationPlan(
+        models=[ModelUnderTest(name="base", path=str(folder), digest="")],
+        held_out=None,
+        output_dir=str(tmp_path),
+        model_args=dict(model_args),
+    )
+    lm = load(check_model(plan.models[0], plan, None), plan)
+    assert (lm.model.dtype, lm.model.device.type) == (torch.bfloat16, "cuda")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ft_assets.config import KubernetesConfig, TrainingConfig
+from ft_assets.provenance.builder import BuilderRecord
 from ft_assets.training.arguments.backends import Backend
 from ft_assets.training.estimate.estimate import TrainingEstimate
 from ft_assets.training.estimate.world import GIB, World
@@ -92,10 +93,9 @@ def measured_speed(
     world: World,
     *,
     base_digest: str,
+    machine: BuilderRecord | None = None,
 ) -> float | None:
     """Tokens per second of an earlier run, where this one would do the same work as fast.
-
-    Which GPUs or processors the earlier one had is not recorded: they count as the same.
 
     Args:
         trained: the manifest's metadata of the model that the earlier run made.
@@ -103,6 +103,8 @@ def measured_speed(
         kubernetes: the ``kubernetes`` block of this run.
         world: where it takes place.
         base_digest: of the base model that the line of its starts began with.
+        machine: that will train, where it is known: another processor, or other GPUs, are another
+            speed. A record of an earlier release does not say.
 
     Returns:
         None where the two differ in what costs time, or the backend says no speed.
@@ -116,7 +118,16 @@ def measured_speed(
     then = (shape, before.algorithm, before.backend, before.mask, before.env)
     now = (base_digest, training.algorithm, world.backend, mask_policy(training), training.env)
     same = then == now and _costly(before.parameters) == _costly(arguments)
+    same = same and _was_made_on(trained, machine)
     return trained["outcome"]["tokens_per_second"] if same else None
+
+
+def _was_made_on(trained: Mapping[str, Any], machine: BuilderRecord | None) -> bool:
+    record: Any = trained.get("provenance", {})
+    builder = BuilderRecord.model_validate(record.get("builder", {}))
+    if machine is None or not builder.processor:
+        return True
+    return (builder.processor, builder.gpus) == (machine.processor, machine.gpus)
 
 
 def _costly(arguments: Mapping[str, Any]) -> dict[str, Any]:

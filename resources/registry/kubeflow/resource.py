@@ -260,7 +260,7 @@ def _read(server: Server, model: ModelRecord, version: VersionRecord) -> Registe
         updated_at=version.updated_at,
         artifact=RegisteredArtifact(
             uri=artifact.uri if artifact else "",
-            digest=str(digest),
+            digest=str(artifact.properties.get(DIGEST, digest) if artifact else digest),
             format_name=artifact.format_name if artifact else "",
             format_version=artifact.format_version if artifact else "",
             state=artifact.state if artifact else "PENDING",

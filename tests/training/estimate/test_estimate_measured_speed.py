@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ft_assets.provenance.builder import BuilderRecord
 from ft_assets.training.base_model import BaseModelRef
 from ft_assets.training.estimate import World
 from ft_assets.training.estimate.compare import measured_speed
@@ -69,6 +70,22 @@ def test_the_speed_on_other_processes_or_of_another_model_is_not_known(trained):
     config, pods = training(backend="cpu"), kubernetes(gpus_per_worker=0)
     world = World.of(config, pods)
     assert measured_speed(trained, config, pods, world, base_digest="another") is None
+
+
+@pytest.mark.parametrize(
+    ("processor", "gpus", "expected"),
+    [("A", [], 100.0), ("B", [], None), ("A", ["H200"], None), ("", [], 100.0)],
+)
+def test_the_speed_of_another_machine_is_not_this_ones(trained, processor, gpus, expected):
+    """A record of an earlier release does not name the processor."""
+    builder = {"user": "me", "host": "machine", "processor": processor, "gpus": gpus}
+    made_there = {**trained, "provenance": {"builder": builder}}
+    config, pods = training(backend="cpu"), kubernetes(gpus_per_worker=0)
+    world = World.of(config, pods)
+    digest = trained["plan"]["base_model"]["digest"]
+    here = BuilderRecord(processor="A")
+    found = measured_speed(made_there, config, pods, world, base_digest=digest, machine=here)
+    assert found == expected
 
 
 def test_the_speed_in_a_manifest_of_an_earlier_version_is_not_known(trained):
