@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from resources.registry import EmbeddedRegistry
-from tests.support.tiny_pipeline import ROWS
+from tests.support.tiny_pipeline import MODEL_NAME, NAME, ROWS
 
 ASSETS = (
     "raw_dataset",
@@ -298,6 +298,17 @@ def test_the_registry_has_the_model_as_its_first_version(trained):
     assert version.properties["run_id"] == trained.result["run_id"]
     registered = trained.pipeline.artifact("registered_version").file("registration.json")
     assert json.loads(registered.read_text())["version"] == "1.0.0"
+
+
+def test_the_court_is_replayed_from_the_drops_name_and_from_the_versions(trained):
+    report = trained.pipeline.artifact("eval_report")
+    recorded = json.loads((report.path / "verdict.json").read_text())
+    for name in (str(report.path), f"{NAME}@drop-1", f"{MODEL_NAME}:1.0.0"):
+        call = trained.pipeline.ft("court", name, "--json")
+        assert call.exit_code == 0, call.stderr
+        assert call.json["promoted"]
+        assert call.json["same_as_recorded"]
+        assert call.json["verdict"] == recorded
 
 
 def test_nothing_is_left_behind_in_the_work_folders(trained):

@@ -28,7 +28,7 @@ and which one that is."""
 
 CPU_FLOPS_PER_THREAD = {"bf16": 150e9, "fp32": 80e9}
 """Between what bench/train_cpu.py printed on two threads, 0.7 GFLOP per token: in fp32 184 tokens/s
-with AVX2 and 258 with AVX-512 (bench/README.md). The figure of bf16 is from 437 tokens/s that were
+with AVX2 and 274 with AVX-512 (bench/README.md). The figure of bf16 is from 437 tokens/s that were
 measured once, with AMX, and stand in no output that is kept."""
 
 CPU_OPTIMIZER_BYTES_PER_SECOND = 25e9

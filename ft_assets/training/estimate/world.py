@@ -91,7 +91,7 @@ class World(Record):
 def this_cpu_has_amx() -> bool:
     """Whether this machine's processor has a unit for products of bf16 matrices (AMX).
 
-    Vector instructions alone (avx512_bf16) do not pay: with them fp32 is 1.76 times as fast as bf16
+    Vector instructions alone (avx512_bf16) do not pay: with them fp32 is 1.89 times as fast as bf16
     (bench/train_cpu.py). Asked without loading torch.
     """
     return CPU_INFO.exists() and "amx_bf16" in CPU_INFO.read_text().split()

@@ -130,7 +130,7 @@ _LARGEST: dict[bool, dict[Category, tuple[str, str]]] = {
         "other": ("use_liger", "set it to true: fewer operations that nobody has made fast"),
     },
     False: {
-        # With bf16's vector instructions alone fp32 is 1.76 times as fast (bench/train_cpu.py).
+        # With bf16's vector instructions alone fp32 is 1.89 times as fast (bench/train_cpu.py).
         "matmul": ("precision", "use bf16 where the processor has AMX, else fp32: auto does so"),
         "attention": ("attention", "use sdpa, which does not write out the scores"),
         "normalisation": ("threads", "use all cores that are free"),
