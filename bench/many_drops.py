@@ -92,8 +92,8 @@ def settle(drops: Sequence[str]) -> str:
 
     from ft_assets.automation.new_data.ledger import Asked, sql_storage
     from ft_assets.automation.new_data.state import Cursor
+    from ft_assets.code_location import default_resources
     from ft_assets.config import find_pipelines
-    from ft_assets.definitions import default_resources
 
     (pipeline,) = [one for one in find_pipelines() if one.spec.name == NAME]
     sources = default_resources()["sources"]

@@ -48,7 +48,8 @@ kubernetes: {{gpus_per_worker: 0}}
 automation: {{quiet: 0}}
 """
 ROW = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
-LOAD = "import {module} as m; m.defs.get_repository_def().get_all_jobs()"
+LOAD = "import dagster; import {module} as m; m.defs.get_repository_def().get_all_jobs()"
+"""Dagster first, as its own commands have it: what happens in its import is not ours."""
 PAGE = """
 query PartitionHealthQuery($assetKey: AssetKeyInput!) {
   assetNodeOrError(assetKey: $assetKey) {
@@ -108,7 +109,7 @@ def ticks(cursor: str, rounds: int) -> dict[str, Any]:
     """A look at a source with nothing new: ours from its cursor, the plain one has none."""
     import dagster as dg
 
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     sources = default_resources()["sources"]
     with dg.DagsterInstance.get() as instance:

@@ -95,7 +95,7 @@ class DropStates:
 
 def asset_graph(pipeline: Pipeline) -> dg.AssetGraph:
     """The graph of one pipeline, without those of the others."""
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     return dg.Definitions.merge(
         dg.Definitions(resources=default_resources()), pipeline_definitions(pipeline)

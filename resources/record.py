@@ -13,6 +13,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        defer_build=True,  # most are never used in a process that loads the code location
         extra="forbid",
         protected_namespaces=(),  # base models are what much of it is about: model_path is a name
     )

@@ -57,7 +57,7 @@ def test_what_dagster_is_told_is_what_the_snapshot_says():
 def test_every_pipeline_is_a_job_of_its_assets(tiny, monkeypatch):
     for name, value in tiny.environment.items():
         monkeypatch.setenv(name, value)
-    from ft_assets.definitions import build_defs
+    from ft_assets.code_location import build_defs
 
     job = build_defs().resolve_job_def(NAME)
     assert [key.path for key in sorted(job.asset_layer.executable_asset_keys)] == [
@@ -73,7 +73,7 @@ def test_every_pipeline_is_a_job_of_its_assets(tiny, monkeypatch):
 
 
 def test_tests_and_deployments_put_other_resources_in_place(tmp_path):
-    from ft_assets.definitions import build_defs
+    from ft_assets.code_location import build_defs
     from resources.store import ArtifactStore
 
     store = ArtifactStore(root=str(tmp_path))
@@ -82,7 +82,7 @@ def test_tests_and_deployments_put_other_resources_in_place(tmp_path):
 
 
 def test_the_environment_says_where_the_resources_work(monkeypatch, tmp_path):
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     monkeypatch.setenv("FT_HOME", str(tmp_path))
     monkeypatch.setenv("FT_DATA_ROOTS", "/a:/b")
@@ -101,7 +101,7 @@ def test_the_environment_says_where_the_resources_work(monkeypatch, tmp_path):
 def test_without_an_environment_everything_is_below_home_and_nothing_private_is_reached(
     monkeypatch, tmp_path
 ):
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     monkeypatch.setenv("FT_HOME", str(tmp_path))
     for name in ("FT_DATA_ROOTS", "FT_STORE", "FT_PVC_ROOT", "FT_ALLOW_PRIVATE_ADDRESSES"):
@@ -113,7 +113,7 @@ def test_without_an_environment_everything_is_below_home_and_nothing_private_is_
 
 
 def test_a_broken_pipeline_stops_the_code_location_with_its_line(tiny, monkeypatch):
-    from ft_assets.definitions import build_defs
+    from ft_assets.code_location import build_defs
 
     tiny.write({"training": {"num_epoch": 2}})
     for name, value in tiny.environment.items():

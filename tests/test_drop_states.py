@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
-from ft_assets.definitions import default_resources
 from ft_assets.drop_states import DropStates, known_drops
 from tests.support.tiny_pipeline import NAME
 

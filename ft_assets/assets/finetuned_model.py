@@ -36,7 +36,6 @@ from ft_assets.training.model_choice import ModelChoice
 from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
 from ft_assets.training.plan import CODE_VERSION, TrainPlan
 from ft_assets.training.prepare_worker import PreparePlan
-from ft_assets.training.profiling import summarize
 from ft_assets.training.profiling.files import PROFILE_FOLDER
 from resources.errors import UserError
 from resources.home import Home
@@ -232,6 +231,8 @@ def _profile(run_dir: Path) -> dict[str, Any] | None:
     """The profile in numbers, or why it has none."""
     if not (run_dir / PROFILE_FOLDER).is_dir():
         return None
+    from ft_assets.training.profiling.summary import summarize
+
     try:
         return summarize(run_dir).model_dump(mode="json")
     except UserError as error:  # the model is trained: its profile is a file beside it

@@ -13,7 +13,6 @@ from ft_assets.charts import sparkline_markdown
 from ft_assets.lineage import SHORT, table
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
-from ft_assets.training.profiling import ProfileSummary, summary_markdown
 from ft_assets.training.profiling.files import PROFILE_FOLDER
 from resources.store import Artifact
 
@@ -87,6 +86,9 @@ def _profile_page(artifact: Artifact) -> dict[str, Any]:
     profile: Any = artifact.manifest.metadata["profile"]
     if profile is None:
         return {}
+    from ft_assets.training.profiling.markdown import summary_markdown
+    from ft_assets.training.profiling.summary import ProfileSummary
+
     unread = profile.get("unread")
     page = unread or summary_markdown(ProfileSummary.model_validate(profile))
     return {

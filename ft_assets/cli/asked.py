@@ -58,7 +58,7 @@ def drop_of(pipeline: Pipeline, partition: str | None, instance: DagsterInstance
         UserError: the pipeline has no drops, or none yet.
     """
     from ft_assets.automation.partitions import newest_drop
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     if pipeline.spec.partitioned and partition is None:
         return newest_drop(pipeline, default_resources()["sources"], instance)

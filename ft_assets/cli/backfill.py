@@ -106,7 +106,7 @@ def _drops(
     Raises:
         UserError: there is no such drop, or none at all.
     """
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
     from ft_assets.drop_states import DropStates, known_drops
     from resources.sources.partitions import natural_order
 

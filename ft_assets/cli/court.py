@@ -178,7 +178,7 @@ def _read(where: str, folder: Path) -> _Report:
 
 
 def _store() -> ArtifactStore:
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     return default_resources()["store"]
 

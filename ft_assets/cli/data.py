@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from ft_assets.cli.output import show
+from ft_assets.code_location import default_resources
 from ft_assets.config import Pipeline
-from ft_assets.definitions import default_resources
 from resources.errors import UserError
 from resources.home import Home
 from resources.store import Artifact, ArtifactStore

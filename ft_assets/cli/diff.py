@@ -73,7 +73,7 @@ def _champion_before(version: RegisteredVersion, store: ArtifactStore) -> Regist
 
 
 def _store() -> ArtifactStore:
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     return default_resources()["store"]
 

@@ -61,7 +61,7 @@ def export(
     newest one, PIPELINE[@DROP].
     """
     from ft_assets.cards import CARD_FILE, model_card_of
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
     from ft_assets.export import gguf
     from ft_assets.export import kserve as serving
     from ft_assets.export.folder import (
@@ -107,7 +107,7 @@ def export(
 
 
 def _subject(words: str, store: ArtifactStore) -> Subject:
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
     from ft_assets.export.subject import find_subject
 
     resources = default_resources()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def leaderboard(*, pipeline: str, top: int, as_json: bool) -> None:
     """Compare the models of all recipes and drops of a pipeline, as they are now."""
     from ft_assets.assets.leaderboard import shown_rows
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     with stdout_is_for_results(), instance_here() as instance:
         rows = shown_rows(pipeline_named(pipeline), instance, default_resources())

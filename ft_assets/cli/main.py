@@ -56,7 +56,7 @@ def main() -> None:
 def check(*, as_json: bool) -> None:
     """Validate every pipeline without running one."""
     pipelines = find_pipelines()
-    from ft_assets.definitions import build_defs
+    from ft_assets.code_location import build_defs
 
     build_defs().resolve_all_job_defs()  # what only the whole can get wrong
     names = [pipeline.spec.name for pipeline in pipelines]

@@ -19,10 +19,10 @@ from ft_assets.assets.token_report import tokens_for
 from ft_assets.assets.training_estimate import backend_here
 from ft_assets.cli.output import show
 from ft_assets.cli.refused import elsewhere, refusals
+from ft_assets.code_location import default_resources
 from ft_assets.config import KubernetesConfig, Pipeline, PipelineSpec, TrainingConfig
 from ft_assets.config.block import Block
 from ft_assets.config.launchpad import changed_spec
-from ft_assets.definitions import default_resources
 from ft_assets.executor import on_kubernetes
 from ft_assets.kubernetes import pod_template, step_pod
 from ft_assets.provenance.builder import this_builder

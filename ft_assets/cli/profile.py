@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ft_assets.cli.output import show
-from ft_assets.training.profiling import ProfileSummary, summarize
+from ft_assets.training.profiling.summary import ProfileSummary, summarize
 
 _NUMBER = "right"
 

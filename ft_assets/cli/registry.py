@@ -26,7 +26,7 @@ _NO_HISTORY = "this registry keeps no history of its champions"
 
 def registries() -> dict[str, Registry]:
     """All registries that the pipelines name, by their names in words."""
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
     from resources.registry import RegistrySettings, open_registry
 
     hub = default_resources()["registry"]

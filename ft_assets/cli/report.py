@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ft_assets.code_location import default_resources
 from ft_assets.config import PipelineSpec
 from ft_assets.config.launchpad import JOB_ASSETS
-from ft_assets.definitions import default_resources
 from ft_assets.evaluation.summary import EvaluationSummary
 from ft_assets.running import RunOutcome, RunRequest
 from ft_assets.training.outcome import TrainOutcome

@@ -29,7 +29,7 @@ _SHOWN = 20
 @command
 def status(*, pipeline: str, drops: str, every: bool, as_json: bool) -> None:
     """Show the drops of a pipeline: what is made, missing or stale, and why; and the champion."""
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
     from ft_assets.drop_states import DropStates, known_drops
 
     chosen = pipeline_named(pipeline)
@@ -83,7 +83,7 @@ def _specs(pipeline: Pipeline) -> list[PipelineSpec]:
 
 def _champion(spec: PipelineSpec) -> dict[str, Any]:
     """The registered version in force."""
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
     from resources.registry import open_registry
 
     registry = open_registry(default_resources()["registry"], spec.registry.settings())

@@ -40,7 +40,7 @@ def verify(*, subject: str, key: str | None, as_json: bool) -> None:
     """
     # Here, where a pipeline file that is not valid is one message.
     from ft_assets.cli.registry import registry_of
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     public = verify_key(key)
     resources = default_resources()

@@ -30,6 +30,7 @@ class Block(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
+        defer_build=True,  # most are never used in a process that loads the code location
         extra="forbid",
         validate_default=True,
         hide_input_in_errors=True,  # a value may be a secret, and tracebacks travel far

@@ -30,16 +30,27 @@ def run_config_schema(spec: PipelineSpec, asset: str) -> dg.Field:
 
 
 def _with_defaults(form: dg.Field, values: Mapping[str, Any]) -> dg.Field:
+    """The form with these defaults; what has them already is shared, because making it costs."""
     shape = cast("dg.Shape", form.config_type)
-    fields: dict[str, dg.Field] = {}
-    for name, field in shape.fields.items():
-        if isinstance(field.config_type, dg.Shape):
-            fields[name] = _with_defaults(field, values[name])
-        else:
-            fields[name] = dg.Field(
-                field.config_type,
-                default_value=values[name],
-                is_required=False,
-                description=field.description,
-            )
+    fields = {
+        name: _with_defaults(field, values[name])
+        if isinstance(field.config_type, dg.Shape)
+        else _with_default(field, values[name])
+        for name, field in shape.fields.items()
+    }
+    if all(field is shape.fields[name] for name, field in fields.items()):
+        return form
     return dg.Field(dg.Shape(fields), description=form.description)
+
+
+def _with_default(field: dg.Field, value: Any) -> dg.Field:
+    if field.default_provided and _same(field.default_value, value):
+        return field
+    return dg.Field(
+        field.config_type, default_value=value, is_required=False, description=field.description
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal also in its types: True is no 1, and 1 is no 1.0."""
+    return repr(one) == repr(other)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ft_assets.config.training import TrainingConfig
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profile_window import ProfileWindow
 from resources.errors import UserError
 
 

@@ -27,7 +27,7 @@ from ft_assets.training.failures import NO_TORCHRUN, TAIL, explain, smaller_part
 from ft_assets.training.limits import COLLECTIVE_TIMEOUT, NODES_TIMEOUT, limit
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profile_window import ProfileWindow
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
 

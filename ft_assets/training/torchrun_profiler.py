@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from training_hub import TrainingHubCallback, TrainingHubContext  # noqa: TID253
 
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profile_window import ProfileWindow
 
 if TYPE_CHECKING:
     from ft_assets.training.in_process.recording import Recording

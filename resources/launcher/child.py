@@ -20,8 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-import psutil
-
 from resources.errors import UserError
 
 ERROR_FILE = "error.json"
@@ -127,6 +125,8 @@ def open_reporter() -> Generator[Reporter]:
     if not _started_by_pipes():
         yield _print_progress
         return
+    import psutil
+
     pipes: PipesContext
     with open_dagster_pipes() as pipes:
 

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from resources.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,6 +103,8 @@ def _is_abandoned(folder: Path) -> bool:
 
 def _is_owner(pid: int, folder: Path) -> bool:
     """Whether process ``pid`` lives, and was there when the folder was last touched."""
+    import psutil  # a fiftieth of what loading the code location takes
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

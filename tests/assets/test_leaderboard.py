@@ -54,7 +54,7 @@ class TestItsAutomationCondition:
         tiny.write({"recipes": {"idle": {"learning_rate": 1e-30}}})
         for name, value in tiny.dagster_environment.items():
             monkeypatch.setenv(name, value)
-        from ft_assets.definitions import build_defs
+        from ft_assets.code_location import build_defs
 
         return build_defs()
 
@@ -178,7 +178,7 @@ class TestARecipeBesideTheTrainingBlock:
     ):
         for name, value in swept.dagster_environment.items():
             monkeypatch.setenv(name, value)
-        from ft_assets.definitions import default_resources
+        from ft_assets.code_location import default_resources
         from ft_assets.pipeline import pipeline_definitions
 
         assets: Any = pipeline_definitions(pipeline).assets

@@ -333,7 +333,7 @@ def test_in_a_cluster_a_path_of_the_pod_is_refused_and_a_bucket_is_not(made_from
 
 
 def test_the_hub_of_the_definitions_is_what_assets_get(tmp_path, monkeypatch):
-    from ft_assets.definitions import default_resources
+    from ft_assets.code_location import default_resources
 
     monkeypatch.setenv("FT_HOME", str(tmp_path))
     hub = default_resources()["registry"]

@@ -9,8 +9,8 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
+from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
-from ft_assets.definitions import default_resources
 from ft_assets.pipeline import pipeline_definitions
 from resources.registry import EmbeddedRegistry
 from tests.support.tiny_pipeline import NAME

@@ -12,8 +12,8 @@ from dagster._core.instance.types import CachingDynamicPartitionsLoader
 
 from ft_assets.automation.new_data import look
 from ft_assets.automation.new_data.state import WATCHED
+from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
-from ft_assets.definitions import default_resources
 from ft_assets.pipeline import pipeline_definitions
 from resources.sources import Sources, SourceUnavailableError
 from tests.support.new_data_stores import FolderStore

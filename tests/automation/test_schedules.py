@@ -5,8 +5,8 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
+from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
-from ft_assets.definitions import default_resources
 from ft_assets.pipeline import pipeline_definitions
 from resources.errors import UserError
 from resources.sources import Sources

@@ -19,9 +19,9 @@ FILE = Path(__file__).parent.parent / "definitions_snapshot.json"
 
 def snapshot() -> dict[str, Any]:
     """Assets, checks, jobs, schedules and partitions of the pipelines in the package itself."""
+    from ft_assets.code_location import default_resources
     from ft_assets.config import load_pipeline
     from ft_assets.config.load import BUILT_IN
-    from ft_assets.definitions import default_resources
     from ft_assets.pipeline import pipeline_definitions
 
     pipelines = [load_pipeline(file) for file in sorted(BUILT_IN.glob("*.yaml"))]

@@ -46,7 +46,7 @@ from ft_assets.training.in_process.world import ALONE, World
 from ft_assets.training.metrics import METRICS_FILE
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profile_window import ProfileWindow
 from ft_assets.training.token_rows import TokenCounts
 from resources.errors import UserError
 from resources.freed_memory import ALL, give_back_freed_memory, keep_freed_memory

@@ -12,8 +12,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ft_assets.training.in_process.recording import Recording
+from ft_assets.training.profile_window import ProfileWindow
 from ft_assets.training.profiling.memory import load_memory
-from ft_assets.training.profiling.window import ProfileWindow
 
 
 class ProfilerCallback(TrainerCallback):

@@ -4,8 +4,3 @@ Pure analysis without torch, for any process. Does not belong here: recording
 (``in_process/recording.py``). Nothing here unpickles: ``snapshot.pickle`` is for PyTorch's own
 viewer.
 """
-
-from ft_assets.training.profiling.markdown import summary_markdown
-from ft_assets.training.profiling.summary import ProfileSummary, summarize
-
-__all__ = ["ProfileSummary", "summarize", "summary_markdown"]

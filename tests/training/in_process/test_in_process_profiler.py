@@ -17,9 +17,9 @@ from ft_assets.training.in_process.profiler import ProfilerCallback
 from ft_assets.training.in_process.recording import Recording
 from ft_assets.training.in_process.tokens import Row
 from ft_assets.training.in_process.trainer import RowTrainer
-from ft_assets.training.profiling import summarize
+from ft_assets.training.profile_window import ProfileWindow
 from ft_assets.training.profiling.memory import load_memory
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profiling.summary import summarize
 from resources.errors import UserError
 from tests.support.chrome_traces import event, write_trace
 

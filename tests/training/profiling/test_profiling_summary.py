@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from ft_assets.config import TrainingConfig
-from ft_assets.training.profiling import remedies, summarize, summary_markdown, timeline
+from ft_assets.training.profile_window import ProfileWindow
+from ft_assets.training.profiling import remedies, timeline
 from ft_assets.training.profiling.categories import category_of, direction_of
 from ft_assets.training.profiling.files import find_trace
+from ft_assets.training.profiling.markdown import summary_markdown
 from ft_assets.training.profiling.memory import (
     MAX_POINTS,
     Held,
@@ -19,7 +21,7 @@ from ft_assets.training.profiling.memory import (
     held_in_snapshot,
     held_over_time,
 )
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profiling.summary import summarize
 from resources.errors import UserError
 from tests.support.chrome_traces import event, kernel, memory, write_trace
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from ft_assets.training.profiling import summarize
-from ft_assets.training.profiling.window import ProfileWindow
+from ft_assets.training.profile_window import ProfileWindow
+from ft_assets.training.profiling.summary import summarize
 
 pytestmark = pytest.mark.slow  # the backends' imports take seconds
 
