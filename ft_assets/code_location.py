@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from ft_assets.cluster.reaper import reaper_sensors
-from ft_assets.config import find_pipelines
+from ft_assets.config import Pipeline, find_pipelines
 from ft_assets.executor import executor
 from ft_assets.pipeline import pipeline_definitions
 from resources.home import CHECKOUT, Home, ft_home
@@ -48,5 +48,16 @@ def build_defs(resource_overrides: Mapping[str, Any] | None = None) -> dg.Defini
             executor=executor(),
             sensors=reaper_sensors(),
         ),
-        *(pipeline_definitions(pipeline) for pipeline in find_pipelines()),
+        *(pipeline_definitions(pipeline) for pipeline in _pipelines_of_this_process()),
     )
+
+
+def _pipelines_of_this_process() -> list[Pipeline]:
+    """All that there are; in a pod of a run the run's own, because nothing there needs another.
+
+    dagster-k8s names the job in the environment of a run's pods; Dagster's own jobs (of several
+    pipelines' assets) have the name of none.
+    """
+    found = find_pipelines()
+    job = os.environ.get("DAGSTER_RUN_JOB_NAME")
+    return [pipeline for pipeline in found if pipeline.spec.name == job] or found

@@ -72,6 +72,24 @@ def test_every_pipeline_is_a_job_of_its_assets(tiny, monkeypatch):
     assert isinstance(job.partitions_def, dg.DynamicPartitionsDefinition)
 
 
+def test_a_pod_of_a_run_has_the_assets_of_its_own_pipeline(tiny, monkeypatch):
+    from ft_assets.code_location import build_defs
+
+    for name, value in tiny.environment.items():
+        monkeypatch.setenv(name, value)
+    everything = {job.name for job in build_defs().resolve_all_job_defs()}
+    assert {NAME, "sft", "osft"} <= everything
+
+    monkeypatch.setenv("DAGSTER_RUN_JOB_NAME", NAME)
+    own = build_defs()
+    assert {group.group_name for group in own.resolve_all_asset_specs()} == {NAME}
+    assert own.resolve_job_def(NAME).name == NAME
+
+    # A run of several pipelines' assets, from the UI's global graph.
+    monkeypatch.setenv("DAGSTER_RUN_JOB_NAME", "__ASSET_JOB")
+    assert {job.name for job in build_defs().resolve_all_job_defs()} == everything
+
+
 def test_tests_and_deployments_put_other_resources_in_place(tmp_path):
     from ft_assets.code_location import build_defs
     from resources.store import ArtifactStore
