@@ -264,8 +264,14 @@ def _start_services(here: Platform, *, daemon: bool) -> None:
         name="webserver",
     )
     if daemon:
-        _start_service(here, "dagster", ["dagster-daemon", "run", "-w", workspace], name="daemon")
+        start_daemon(here)
     wait_until(lambda: _answers(f"{here.url}/server_info"), "the webserver", seconds=90)
+
+
+def start_daemon(here: Platform, name: str = "daemon") -> None:
+    """A pod with Dagster's daemon; as its deployment makes another one, when the first is gone."""
+    workspace = f"{_DAGSTER_HOME}/workspace.yaml"
+    _start_service(here, "dagster", ["dagster-daemon", "run", "-w", workspace], name=name)
 
 
 def _start_service(here: Platform, account: str, command: list[str], *, name: str) -> None:
