@@ -12,6 +12,7 @@ from ft_assets.assets.champion import is_registered
 from ft_assets.assets.changed_since_champion import changed_since_champion
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.registration import registration_of
+from ft_assets.assets.run_again import run_again
 from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.winner import (
     refuse_loser,
@@ -26,7 +27,10 @@ from ft_assets.config import Pipeline
 from ft_assets.court import Verdict
 from ft_assets.lineage import table
 from resources.registry import (
+    ChampionMovedError,
     RegisteredVersion,
+    Registration,
+    Registry,
     RegistryHub,
     RegistrySettings,
     open_registry,
@@ -78,7 +82,7 @@ def registered_version(
                 verdict=verdict,
             )
             before = opened.champion(registration.model)
-            version = opened.register(registration)
+            version = _register(context, opened, registration)
             with this.publish(store, [model, report]) as draft:
                 (draft.path / "registration.json").write_text(
                     json.dumps(_durable(version), indent=1, sort_keys=True)
@@ -99,6 +103,17 @@ def registered_version(
             )
 
     return asset
+
+
+def _register(
+    context: dg.AssetExecutionContext, registry: Registry, registration: Registration
+) -> RegisteredVersion:
+    """Register; where another drop won meanwhile, the run comes again and is judged against it."""
+    try:
+        return registry.register(registration)
+    except ChampionMovedError:
+        run_again(context)
+        raise
 
 
 def _made_from(this: Step, store: ArtifactStore) -> dict[str, Artifact]:

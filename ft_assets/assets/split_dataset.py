@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import dagster as dg
 
-from ft_assets.assets.drops_up_to import SHOWN, drops_up_to
+from ft_assets.assets.drops_up_to import SHOWN, drops_up_to, never_read
 from ft_assets.assets.earlier import unchanged
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.raw_dataset import keys
@@ -20,6 +20,7 @@ from ft_assets.provenance.digest import value_digest
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ProcessLauncher
+from resources.sources import Sources
 from resources.store import Artifact, ArtifactStore, Draft
 
 NAME = "split_dataset"
@@ -58,6 +59,7 @@ def split_dataset(
         store: ArtifactStore,
         home: Home,
         launcher: ProcessLauncher,
+        sources: Sources,
     ) -> Materialized:
         from ft_assets.assets import splitting  # loads numpy: not with the definitions
 
@@ -65,6 +67,7 @@ def split_dataset(
             raw = this.open(store, "raw_dataset")
             _require_keys(this, raw)
             drops = drops_up_to(this, store, raw, lambda one: _require_keys(this, one))
+            left_out = never_read(this, sources)
             before = store.find(this.key, this.partition)
             with this.publish(store, drops.inputs) as draft:
                 with this.working():
@@ -86,7 +89,7 @@ def split_dataset(
             return this.result(
                 draft.artifact,
                 drops.inputs[:SHOWN],
-                split_metadata(report, found.report if found else None),
+                split_metadata(report, found.report if found else None) | _never_read(left_out),
                 up_to_date=unchanged(before, draft.artifact),
                 check_results=[
                     split_checks.no_leak(this.key, leak),
@@ -98,6 +101,10 @@ def split_dataset(
             )
 
     return asset
+
+
+def _never_read(drops: list[str]) -> dict[str, Any]:
+    return {"drops_never_read": ", ".join(drops[:SHOWN])} if drops else {}
 
 
 def _require_keys(this: Step, raw: Artifact) -> None:

@@ -151,13 +151,16 @@ def run_drops(
     Raises:
         UserError: the request is not valid; nothing has run then.
     """
+    from ft_assets.automation.one_at_a_time import one_at_a_time
     from ft_assets.backfilling import daemon_is_there, follow, run_here, submit
 
     pipeline = request.pipeline
     refuse_drops_of_none(pipeline, f"--partition {','.join(drops)}", "leave the option out")
     outcomes: list[DropOutcome] = []
     with stdout_is_for_results(), instance_here() as instance:
-        through = "daemon" if daemon and daemon_is_there(instance) else "here"
+        # Dagster's own backfill has its runs side by side: these need the one before.
+        in_order = one_at_a_time(pipeline)
+        through = "daemon" if daemon and not in_order and daemon_is_there(instance) else "here"
         backfill_id = None
         if through == "daemon":
             backfill_id = submit(instance, request, drops)

@@ -18,10 +18,12 @@ from resources.registry.resource import (
     open_registry,
     refuse_what_is_lost,
 )
+from resources.registry.rules import ChampionMovedError
 
 __all__ = [
     "ANY_CHAMPION",
     "ChampionChange",
+    "ChampionMovedError",
     "EmbeddedRegistry",
     "KeepsHistory",
     "Property",

@@ -122,7 +122,11 @@ def lacking(
     return {name: value for name, value in registration.properties.items() if name not in has}
 
 
-def not_compared(model: str, champion: str | None) -> UserError:
+class ChampionMovedError(UserError):
+    """The champion is another one than the candidate was compared with."""
+
+
+def not_compared(model: str, champion: str | None) -> ChampionMovedError:
     """The error for new content that was compared with another champion than the one in force.
 
     Args:
@@ -130,11 +134,11 @@ def not_compared(model: str, champion: str | None) -> UserError:
         champion: the version in force; None when there is none.
     """
     if champion is None:
-        return UserError(
+        return ChampionMovedError(
             f"not registered: the model {model} has no champion now, and the evaluation compared "
             "the candidate with one: materialize eval_report again"
         )
-    return UserError(
+    return ChampionMovedError(
         f"not registered: the champion is {model} {champion} now, and the evaluation did not "
         "compare the candidate with it: materialize eval_report again"
     )

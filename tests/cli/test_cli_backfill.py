@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
-
 import dagster as dg
 import pytest
 from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from resources.home import CHECKOUT
-from tests.support.tiny_pipeline import NAME, clean_environment
+from tests.support.daemon import daemon
+from tests.support.tiny_pipeline import NAME
 
 DATA = ("--select", "raw_dataset,split_dataset")
 
@@ -124,34 +118,10 @@ def test_status_says_why_an_asset_is_stale(trained_once, ft):
     assert "champion of tiny-assistant: 1.0.0 (drop drop-1)" in text
 
 
-@contextmanager
-def _daemon(pipeline):
-    """Dagster's daemon on the pipeline's instance, as ``ft ui`` starts one."""
-    program = Path(sys.executable).with_name("dagster-daemon")
-    process = subprocess.Popen(
-        [str(program), "run", "--workspace", str(CHECKOUT / "workspace.yaml")],
-        env=clean_environment(pipeline.dagster_environment),
-        cwd=CHECKOUT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        end = time.monotonic() + 120
-        with pipeline.instance() as instance:
-            while "BACKFILL" not in instance.get_daemon_heartbeats():
-                assert process.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.2)
-        yield
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
 @pytest.mark.slow
 def test_the_daemon_runs_a_backfill_where_there_is_one(three, ft):
     ft(three, "check")  # which makes the instance
-    with _daemon(three):
+    with daemon(three):
         call = ft(three, "backfill", NAME, "--json", "--all", *DATA)
     assert call.exit_code == 1, call.stderr
     assert call.json["through"] == "daemon"
