@@ -15,7 +15,7 @@ from ft_assets.assets.earlier import made_before
 from ft_assets.assets.evaluating import base_folder
 from ft_assets.assets.observations import TrainingObserver
 from ft_assets.assets.pipeline_asset import pipeline_asset
-from ft_assets.assets.run_tags import tag_with_cost
+from ft_assets.assets.run_tags import tag_with_cost, tag_with_no_cost
 from ft_assets.assets.step import Materialized, Step, step
 from ft_assets.assets.token_report import tokens_for
 from ft_assets.assets.training_estimate import training_estimate
@@ -85,6 +85,7 @@ def finetuned_model(
             work = TrainingWork.of(this, store, split, home, registry)
             existing = None if this.force else made_before(this, store, work.is_made)
             if existing is not None:
+                tag_with_no_cost(context)
                 return _result(this, store, existing, split, up_to_date=True)
             attempt = work.attempt()
             plan = work.plan(attempt)

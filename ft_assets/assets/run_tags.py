@@ -1,8 +1,9 @@
 """Tags that a run gets from its own steps, so that it is found in the UI's list of runs.
 
 ``pipeline``, ``ft/recipe``, ``ft/drop``, ``ft/gpu_hours`` and ``ft/cost``, each left out where it
-is not known. Belongs here: which tags there are and how they are written. Does not belong here: the
-tags that a run has from the start, which are those of its job.
+is not known, and the last two once more for each recipe, as in ``ft/cost.default``. Belongs here:
+which tags there are and how they are written. Does not belong here: the tags that a run has from
+the start, which are those of its job.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RECIPE = "ft/recipe"
 block itself."""
 DROP = "ft/drop"
 GPU_HOURS = "ft/gpu_hours"
-"""Of the trainings that the run published, together."""
+"""Of the trainings that the run published, together; ``of_recipe`` gives the tag of each."""
 COST = "ft/cost"
 """Of the same, in the currency of ``kubernetes.gpu_hour_price``."""
 
@@ -51,18 +52,52 @@ def tag_with_what_is_made(
 
 
 def tag_with_cost(context: dg.AssetExecutionContext, cost: TrainingCost) -> None:
-    """Add to the run's tags what a training took."""
-    before = _tags(context)
-    taken = {GPU_HOURS: cost.gpu_hours, COST: cost.money}
+    """Tag the run with what a training took: of its recipe, and of all recipes together.
+
+    Trainings of several recipes may end at the same time, each in a process of its own: so each
+    writes a tag that no other writes, and what they come to together is added up from those.
+    """
+    taken = {
+        tag: value
+        for tag, value in ((GPU_HOURS, cost.gpu_hours), (COST, cost.money))
+        if value is not None
+    }
+    recipe = _recipe(context)
     _add(
         context,
-        before,
-        {
-            tag: _number(float(before.get(tag, 0)) + value)
-            for tag, value in taken.items()
-            if value is not None
-        },
+        _tags(context),
+        {of_recipe(tag, recipe): _number(value) for tag, value in taken.items()},
     )
+    before = _tags(context)
+    _add(context, before, {tag: _number(_together(before, tag)) for tag in taken})
+
+
+def tag_with_no_cost(context: dg.AssetExecutionContext) -> None:
+    """Take back what the run says of a training that it did not do.
+
+    A run that Dagster launched in the place of a failed one has all tags of that one, and finds the
+    model which that one trained.
+    """
+    recipe = _recipe(context)
+    inherited = _tags(context)
+    taken = [tag for tag in (GPU_HOURS, COST) if of_recipe(tag, recipe) in inherited]
+    _add(context, inherited, {of_recipe(tag, recipe): _number(0) for tag in taken})
+    before = _tags(context)
+    _add(context, before, {tag: _number(_together(before, tag)) for tag in taken})
+
+
+def of_recipe(tag: str, recipe: str | None) -> str:
+    """The tag of one recipe alone; None for the training block itself."""
+    return f"{tag}.{recipe or DEFAULT}"
+
+
+def _together(tags: Mapping[str, str], tag: str) -> float:
+    return sum(float(value) for name, value in tags.items() if name.startswith(f"{tag}."))
+
+
+def _recipe(context: dg.AssetExecutionContext) -> str | None:
+    """Of the step's asset, whose key is ``PIPELINE/ASSET`` or ``PIPELINE/RECIPE/ASSET``."""
+    return next(iter(context.asset_key.path[1:-1]), None)
 
 
 def _tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from ft_assets.config.recipes import PER_RECIPE
 from ft_assets.provenance.artifact_links import Place
 from ft_assets.provenance.recorded import Recorded, RecordedInput, RecordedMaking, recorded
 from resources.errors import UserError
+from resources.sources.partitions import natural_order
 
 if TYPE_CHECKING:
     from resources.registry import RegisteredVersion
@@ -64,7 +65,7 @@ class Behind:
 
     @property
     def drops(self) -> dict[str, str]:
-        """The data versions of the raw datasets that it was trained on, by drop, in their order.
+        """The data versions of the raw datasets that it was trained on, by drop, the newest last.
 
         Its own drop alone where the split is lost, and none where the data does not come in drops.
         """
@@ -72,7 +73,9 @@ class Behind:
         if split is None:
             return {} if own is None else {own: str(self.said(f"{RAW}.data_version"))}
         raws = [(one.partition_beside(own), one) for one in split.inputs if _asset(one) == RAW]
-        return {drop: one.data_version for drop, one in raws if drop is not None}
+        found = {drop: one.data_version for drop, one in raws if drop is not None}
+        # A split names its own drop first, which is the newest.
+        return {drop: found[drop] for drop in sorted(found, key=natural_order)}
 
     @property
     def partition(self) -> str | None:

@@ -36,7 +36,7 @@ class Past:
 
     drop: str | None = "drop-1"
     drops: tuple[str, ...] = ()
-    """With accumulated data: all drops, its own at the end."""
+    """With accumulated data: all drops, in natural order."""
     train: range = range(8)
     held_out: range = range(100, 104)
     training: dict[str, Any] = field(default_factory=lambda: TRAINING)
@@ -82,8 +82,8 @@ class History:
         """
         raws = [
             self._publish("raw_dataset", drop, [], {"rows.jsonl": drop or "all"}, _raw(past, drop))
-            for drop in past.drops or (past.drop,)
-        ]
+            for drop in (past.drop, *(one for one in past.drops if one != past.drop))
+        ]  # its own first, as split_dataset names them
         sides = {"train.jsonl": past.train, "held_out.jsonl": past.held_out}
         rows = {name: "".join(_line(number) for number in side) for name, side in sides.items()}
         split = self._publish("split_dataset", past.drop, raws, rows, _split(past, rows))

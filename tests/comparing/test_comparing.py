@@ -80,6 +80,18 @@ def test_with_accumulated_data_the_further_drop_is_named(history):
     assert comparison.changed.startswith("drop-3 more, 12 rows more")
 
 
+def test_of_many_further_drops_the_newest_are_named(history):
+    drops = tuple(f"drop-{number}" for number in range(1, 12))
+    one = Past(drop="drop-1", drops=drops[:1])
+    six, eleven = (Past(drop=drops[n - 1], drops=drops[:n], train=range(8 + n)) for n in (6, 11))
+    versions = [history.register(past) for past in (one, six, eleven)]
+    comparison = history.compare(versions[0], versions[1])
+    assert comparison.data.drops_added == list(drops[1:6])
+    assert comparison.changed.startswith("drop-4, drop-5, drop-6 and 2 others more")
+    later = history.compare(versions[1], versions[2]).changed
+    assert later.startswith("drop-9, drop-10, drop-11 and 2 others more")
+
+
 def test_rows_replaced_by_as_many_others_are_no_small_thing(history, first):
     second = history.register(replace(FIRST, train=range(2, 10)))
     assert history.compare(first, second).changed.startswith("2 rows replaced;")

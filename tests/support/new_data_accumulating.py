@@ -17,7 +17,8 @@ class AccumulatingData(RuleBasedStateMachine):
     """What can happen to accumulating data, where a drop's run reads all drops before it.
 
     So when all rests, the last runs of the drops are in the drops' order, each behind its last
-    change: a drop that changed, or came late, had all drops behind it run again.
+    change: a drop that changed, or came late, had all drops behind it run again. A drop that was
+    deleted is waited for by nobody, whatever became of its run.
     """
 
     make_world: Callable[[dict[str, Any]], World]
@@ -34,6 +35,21 @@ class AccumulatingData(RuleBasedStateMachine):
         self.world.store.put(drop, file, content)
         if self.world.token(drop) != before:
             self.changed[drop] = self.world.made
+
+    @rule(drop=drops)
+    def delete(self, drop: str) -> None:
+        self.world.store.delete(drop)
+        self.changed.pop(drop, None)
+
+    @rule(drop=drops, other=drops, content=contents)
+    def a_drop_is_deleted_before_its_run_is_launched(
+        self, drop: str, other: str, content: bytes
+    ) -> None:
+        self.put(drop, "a.jsonl", content)
+        self.world.now += 40
+        self.world.tick(killed_after="created")
+        self.delete(drop)
+        self.put(other, "a.jsonl", content)
 
     @rule()
     def tick(self) -> None:

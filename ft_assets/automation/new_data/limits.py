@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from ft_assets.assets.run_tags import of_recipe
 from ft_assets.automation.new_data.look import ASKS, AWAITED
+from ft_assets.automation.one_at_a_time import one_at_a_time
 from ft_assets.automation.tags import AUTOMATIC, DROP, GPU_HOURS
 from ft_assets.config import Pipeline
 
@@ -21,12 +23,13 @@ _DAY = timedelta(hours=24)
 _RUNS = 500
 """Most runs whose GPU hours are added up."""
 _GOING_ON = [
-    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+"""Without ``NOT_STARTED``: such a run is awaited and launched by the next look. Where it is not, as
+its drop is gone by now, nobody ever launches it, and whoever waited for it would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,10 @@ def room(pipeline: Pipeline, instance: dg.DagsterInstance, now: float, awaited: 
     config = pipeline.spec.automation
     if len(awaited) >= AWAITED:
         return Room(0, f"waits for the {len(awaited)} runs that were asked for")
-    if pipeline.spec.dataset.accumulate:
-        going_on = awaited or _going_on(pipeline, instance)
-        if going_on:
-            return Room(0, f"waits for the run of {going_on[0]}, one at a time as data accumulates")
-    runs = 1 if pipeline.spec.dataset.accumulate or config.cool_down else ASKS
+    alone = one_at_a_time(pipeline)
+    if alone and (going_on := awaited or _going_on(pipeline, instance)):
+        return Room(0, f"waits for the run of {going_on[0]}, one at a time {_why_alone(pipeline)}")
+    runs = 1 if alone or config.cool_down else ASKS
     if config.cool_down and (left := _cools_down(pipeline, instance, now, awaited)) > 0:
         return Room(0, f"cools down for {left:.0f} s more after the run before")
     if config.runs_per_day:
@@ -65,6 +67,12 @@ def room(pipeline: Pipeline, instance: dg.DagsterInstance, now: float, awaited: 
                 f"({used:.1f})",
             )
     return Room(min(runs, AWAITED - len(awaited)))
+
+
+def _why_alone(pipeline: Pipeline) -> str:
+    if pipeline.spec.dataset.accumulate:
+        return "as data accumulates"
+    return "as each starts from the champion"
 
 
 def _going_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:
@@ -100,14 +108,31 @@ def _automatic_count(pipeline: Pipeline, instance: dg.DagsterInstance, now: floa
 
 def gpu_hours(pipeline: Pipeline, instance: dg.DagsterInstance, now: float) -> float:
     """GPU hours of the trainings of the last 24 hours' automatic runs, going on or over."""
+    records = instance.get_run_records(_last_day(pipeline, now), limit=_RUNS)
+    return sum(_used(pipeline, instance, record, now) for record in records)
+
+
+def _used(
+    pipeline: Pipeline, instance: dg.DagsterInstance, record: dg.RunRecord, now: float
+) -> float:
+    """GPU hours of one run: what its tags say, and the time of the trainings that have none.
+
+    Tags know the trainings that were published; one that goes on or died has used its GPUs as well.
+    """
+    tags = record.dagster_run.tags
     gpus = pipeline.spec.kubernetes.gpus_per_worker * pipeline.spec.kubernetes.workers
-    trainings = {one.spec.op("finetuned_model") for one in (pipeline, *pipeline.recipes())}
+    tag_of = {
+        one.spec.op("finetuned_model"): of_recipe(GPU_HOURS, one.recipe)
+        for one in (pipeline, *pipeline.recipes())
+    }
     used = 0.0
-    for run in instance.get_runs(_last_day(pipeline, now), limit=_RUNS):
-        if GPU_HOURS in run.tags and run.is_finished:
-            used += float(run.tags[GPU_HOURS])
+    for step in instance.get_run_step_stats(record.dagster_run.run_id):
+        if step.step_key not in tag_of or step.start_time is None:
             continue
-        for step in instance.get_run_step_stats(run.run_id):
-            if step.step_key in trainings and step.start_time is not None:
-                used += gpus * max(0.0, (step.end_time or now) - step.start_time) / 3600
-    return used
+        if (said := tags.get(tag_of[step.step_key])) is not None:
+            used += float(said)
+            continue
+        # A step that was lost with its pod has no end: it took nothing after its run's.
+        end = step.end_time or record.end_time or now
+        used += gpus * max(0.0, end - step.start_time) / 3600
+    return max(used, float(tags.get(GPU_HOURS, 0)))  # the run's own may be all that there is
