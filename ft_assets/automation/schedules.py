@@ -4,23 +4,35 @@
 
 # Some of Dagster's own signatures are typed in part.
 # pyright: reportUnknownMemberType=false
+import time
+from collections.abc import Callable
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
+from ft_assets.automation.new_data.limits import room
 from ft_assets.automation.partitions import drops_of, newest_drop
 from ft_assets.automation.tags import AUTOMATIC, DROP
 from ft_assets.config import Pipeline
 from resources.sources import Sources
+from resources.sources.partitions import natural_order
+
+_TRIED = 25
+"""Most drops, from the newest on, whose marker is looked for."""
 
 
 def schedule_of(
-    pipeline: Pipeline, job: UnresolvedAssetJobDefinition
+    pipeline: Pipeline,
+    job: UnresolvedAssetJobDefinition,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> dg.ScheduleDefinition | None:
     """The schedule, off unless the file says ``enabled``; None where the file names none.
 
-    Its runs have the sensor's tags, without a token: they count in the same budget.
+    Its runs have the sensor's tags, without a token: they count in the same budget, and
+    begin only when it has room. ``clock`` gives seconds since the epoch.
     """
     name, cron = pipeline.spec.name, pipeline.spec.automation.schedule
     if cron is None:
@@ -37,13 +49,63 @@ def schedule_of(
         ),
         description=f"Runs {name} on its newest data; unchanged data trains nothing.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext, sources: Sources) -> dg.RunRequest:
-        tags = {"pipeline": name, AUTOMATIC: name}
+    def schedule(
+        context: dg.ScheduleEvaluationContext, sources: Sources
+    ) -> dg.RunRequest | dg.SkipReason:
         drops = drops_of(pipeline)
-        if drops is None:
+        drop, why_not = _newest_complete(pipeline, sources, context.instance)
+        why_not = why_not or _held_back(pipeline, context.instance, drop, clock())
+        if why_not:
+            return dg.SkipReason(why_not)
+        tags = {"pipeline": name, AUTOMATIC: name}
+        if drops is None or drop is None:
             return dg.RunRequest(tags=tags)
-        drop = newest_drop(pipeline, sources, context.instance)
         context.instance.add_dynamic_partitions(str(drops.name), [drop])
         return dg.RunRequest(partition_key=drop, tags={**tags, DROP: drop})
 
     return schedule
+
+
+def _newest_complete(
+    pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstance
+) -> tuple[str | None, str]:
+    """The newest drop that has its marker, where the file names one; or why there is none.
+
+    Raises:
+        UserError: there is no drop at all, or the source cannot be read.
+    """
+    marker, partitioned = pipeline.spec.automation.marker, pipeline.spec.partitioned
+    if marker is None:
+        return (newest_drop(pipeline, sources, instance) if partitioned else None), ""
+    newest_first = _newest_first(pipeline, sources, instance) if partitioned else [None]
+    for drop in newest_first[:_TRIED]:
+        uri, folder = pipeline.spec.dataset.uri, pipeline.folder
+        version = sources.drop_version(uri, drop, base_dir=folder, marker=marker)
+        if version is not None and version.marked:
+            return drop, ""
+    return (
+        None,
+        f"No complete drop yet: {newest_first[0] or 'the dataset'} waits for the marker {marker}",
+    )
+
+
+def _newest_first(
+    pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstance
+) -> list[str | None]:
+    listed = sources.list_partitions(pipeline.spec.dataset.uri, base_dir=pipeline.folder)
+    if listed is None:
+        added = instance.get_dynamic_partitions(f"{pipeline.spec.name}_drops")
+        listed = sorted(added, key=natural_order)
+    # Where there is none, it says what to do.
+    return [*reversed(listed)] or [newest_drop(pipeline, sources, instance)]
+
+
+def _held_back(
+    pipeline: Pipeline, instance: dg.DagsterInstance, drop: str | None, now: float
+) -> str:
+    """Why no automatic run may begin now, as the sensor says it; empty when one may."""
+    subject = drop or "the dataset"
+    if pipeline.spec.automation.dry_run:
+        return f"Dry run: would run {subject}"
+    free = room(pipeline, instance, now, [])
+    return "" if free.runs else f"{subject}: {free.reason}"

@@ -137,11 +137,8 @@ def test_a_training_that_ends_at_the_same_time_is_not_lost(instance, monkeypatch
 
 
 def test_a_run_in_the_place_of_another_does_not_count_the_training_that_it_finds(instance):
-    inherited = {
-        GPU_HOURS: "2.5",
-        of_recipe(GPU_HOURS, None): "2",
-        of_recipe(GPU_HOURS, "f"): "0.5",
-    }
+    own, fast = of_recipe(GPU_HOURS, None), of_recipe(GPU_HOURS, "fast")
+    inherited = {GPU_HOURS: "2.5", own: "2", fast: "0.5"}
     tags = tags_after(instance, tag_with_no_cost, **inherited)
     assert tags == {**inherited, own: "0", GPU_HOURS: "0.5"}
 

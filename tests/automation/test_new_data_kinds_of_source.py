@@ -123,7 +123,7 @@ def test_a_new_commit_of_the_base_model_runs_the_newest_drop(
     hub.models["org/model"].branches["main"] = NEW
     here.rest()
     *_, run = here.runs()
-    assert run.tags["dagster/run_key"] == f"base:{commit_of(NEW)}"
+    assert run.tags["dagster/run_key"] == f"(base model org/model):2:{commit_of(NEW)[:16]}"
     assert run.tags["dagster/partition"] == "drop-2"
     here.rest()
     assert len(here.runs()) == 3

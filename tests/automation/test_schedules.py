@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.utils import make_new_run_id
 
 from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
@@ -23,6 +25,14 @@ def _schedules(pipeline):
 
 
 def _tick(schedule, pipeline, instance):
+    return _evaluate(schedule, pipeline, instance).run_requests
+
+
+def _why_not(schedule, pipeline, instance):
+    return _evaluate(schedule, pipeline, instance).skip_message
+
+
+def _evaluate(schedule, pipeline, instance):
     sources = Sources(data_roots=[str(pipeline.data)])
     location = dg.Definitions.merge(
         dg.Definitions(resources={**default_resources(), "sources": sources}),
@@ -31,7 +41,7 @@ def _tick(schedule, pipeline, instance):
     with dg.build_schedule_context(
         instance, resources={"sources": sources}, repository_def=location.get_repository_def()
     ) as context:
-        return schedule.evaluate_tick(context).run_requests
+        return schedule.evaluate_tick(context)
 
 
 def test_a_pipeline_that_names_no_time_has_no_schedule(tiny):
@@ -94,3 +104,56 @@ def test_its_runs_count_among_the_automatic_ones(tiny, instance):
     (request,) = _tick(schedule, tiny, instance)
     wanted = {"pipeline": "tiny", "ft/automatic": "tiny", "ft/drop": "drop-1"}
     assert wanted.items() <= request.tags.items()
+
+
+# What holds it back, as the sensor
+
+
+def _an_automatic_run(instance, status=dg.DagsterRunStatus.SUCCESS, **tags):
+    given = {"ft/automatic": "tiny", "ft/drop": "drop-1", **tags}
+    run = DagsterRun(job_name="tiny", run_id=make_new_run_id(), tags=given, status=status)
+    instance.add_run(run)
+
+
+def test_with_a_marker_it_takes_the_newest_drop_that_has_it(tiny, instance):
+    tiny.write({"automation": {"schedule": "@daily", "marker": "_SUCCESS"}})
+    for drop in ("drop-2", "drop-10"):
+        tiny.write_drop(drop, rows=1)
+    (schedule,) = _schedules(tiny)
+    waits = "No complete drop yet: drop-10 waits for the marker _SUCCESS"
+    assert _why_not(schedule, tiny, instance) == waits
+    (tiny.data / "drop-2.jsonl._SUCCESS").touch()
+    (request,) = _tick(schedule, tiny, instance)
+    assert request.partition_key == "drop-2"
+    assert list(instance.get_dynamic_partitions("tiny_drops")) == ["drop-2"]
+
+
+def test_a_dry_run_says_what_it_would_run(tiny, instance):
+    tiny.write({"automation": {"schedule": "@daily", "dry_run": True}})
+    (schedule,) = _schedules(tiny)
+    assert _why_not(schedule, tiny, instance) == "Dry run: would run drop-1"
+    assert list(instance.get_dynamic_partitions("tiny_drops")) == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"runs_per_day": 1}, "drop-1: the budget of 1 automatic runs in 24 hours is used up"),
+        ({"cool_down": 600}, "drop-1: cools down for "),
+        ({"gpu_hours_per_day": 2}, "drop-1: the budget of 2 GPU hours in 24 hours is used up"),
+    ],
+)
+def test_the_limits_hold_for_it_too(tiny, instance, limit, reason):
+    tiny.write({"automation": {"schedule": "@daily", **limit}})
+    (schedule,) = _schedules(tiny)
+    assert _tick(schedule, tiny, instance)
+    _an_automatic_run(instance, **{"ft/gpu_hours": "2.5"})
+    assert _why_not(schedule, tiny, instance).startswith(reason)
+
+
+def test_where_data_accumulates_it_waits_for_the_run_that_goes_on(tiny, instance):
+    tiny.write({"automation": {"schedule": "@daily"}, "dataset": {"accumulate": True}})
+    (schedule,) = _schedules(tiny)
+    _an_automatic_run(instance, status=dg.DagsterRunStatus.STARTED)
+    waits = "drop-1: waits for the run of drop-1, one at a time as data accumulates"
+    assert _why_not(schedule, tiny, instance) == waits

@@ -1,15 +1,23 @@
-"""``watch_base_model``: a new commit of the base model asks for a run of the newest drop.
+"""``watch_base_model``: a new commit of the base model asks for a run of the newest complete drop.
 
 The commit that is there at the first look is the one that is trained on: it asks for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
-from ft_assets.automation.new_data.ledger import Asked
+from ft_assets.automation.new_data.accumulate import Changes
+from ft_assets.automation.new_data.ledger import Asked, Ledger
+from ft_assets.automation.new_data.observe import DATASET, Place
 from ft_assets.config import Pipeline
+from resources.errors import UserError
 from resources.sources import Sources
+from resources.sources.partitions import natural_order
+
+_ROW = "(base model "
+TRIED = 25
+"""Most drops, from the newest on, of which one look asks whether they are there and complete."""
 
 
 def base_models(pipeline: Pipeline) -> list[str]:
@@ -20,12 +28,12 @@ def base_models(pipeline: Pipeline) -> list[str]:
 
 def row_of(base_model: str) -> str:
     """What the ledger calls it; no drop can have this name."""
-    return f"(base model {base_model})"
+    return f"{_ROW}{base_model})"
 
 
-def is_base_model(drop: str) -> bool:
-    """Whether a row of the ledger is about a base model."""
-    return drop.startswith("(base model ")
+def names_of(rows: Iterable[str]) -> list[str]:
+    """The base models of some rows."""
+    return [row.removeprefix(_ROW).removesuffix(")") for row in rows]
 
 
 def revisions(models: Iterable[str], sources: Sources) -> dict[str, str]:
@@ -42,10 +50,46 @@ def revisions(models: Iterable[str], sources: Sources) -> dict[str, str]:
     return found
 
 
-def asked_next(commit: str, before: Asked | None) -> Asked | None:
-    """The row that is to be written for a commit; None when there is nothing new."""
-    if before is None:
-        return Asked(1, commit, seen=True)
-    if not before.seen or before.token == commit:
-        return None
-    return Asked(before.number + 1, commit, seen=False)
+def first_seen(commits: Mapping[str, str], asked: Mapping[str, Asked]) -> dict[str, Asked]:
+    """The rows of models that were never looked at: what is there now is nothing new."""
+    return {row: Asked(1, commit, seen=True) for row, commit in commits.items() if row not in asked}
+
+
+def moved(commits: Mapping[str, str], asked: Mapping[str, Asked]) -> dict[str, Asked]:
+    """The rows of models that have a new commit; a model whose last one has no run yet waits."""
+    return {
+        row: Asked(before.number + 1, commit, seen=False)
+        for row, commit in commits.items()
+        if (before := asked[row]).seen and before.token != commit
+    }
+
+
+def newest_complete(
+    place: Place, ledger: Ledger, changes: Changes, asked_now: Collection[str]
+) -> str | None:
+    """The newest drop that is there in the version that was asked for; None where there is none.
+
+    What was asked for was complete. One that is gone since would fail, and one that is being
+    written again has a run of its own when it is complete.
+
+    Raises:
+        UserError: the dataset cannot be read; SourceUnavailableError when it does not answer.
+    """
+    rows = {*ledger.names(), *asked_now}
+    drops = [one for one in rows if not one.startswith("(")] if place.partitioned else [DATASET]
+    drops = sorted(rows & {*drops}, key=natural_order, reverse=True)[:TRIED]
+    for drop in drops:
+        if drop in asked_now or _is_there(place, ledger, changes, drop):
+            return drop
+    return None
+
+
+def _is_there(place: Place, ledger: Ledger, changes: Changes, drop: str) -> bool:
+    found = place.single([drop])
+    if drop in found.unreadable:  # it may be there: an older one is not run in its place
+        raise UserError(found.unreadable[drop])
+    version = found.versions[drop]
+    asked = ledger.read([drop]).get(drop)
+    if version is None or asked is None or changes.token(drop, version.token) != asked.token:
+        return False
+    return version.marked or place.pipeline.spec.automation.marker is None

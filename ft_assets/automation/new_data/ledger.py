@@ -13,11 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+import dagster as dg
+
 from ft_assets.automation.new_data.state import SHORT
+from ft_assets.automation.tags import AUTOMATIC
 
 if TYPE_CHECKING:
     from dagster._core.storage.runs import RunStorage, SqlRunStorage
 
+RUN_KEY = "dagster/run_key"
 _KEYS_AT_ONCE = 500  # some databases take no more than 999 values in a statement
 _NUMBER_DIGITS = 10
 _ORDER = _NUMBER_DIGITS + 1
@@ -66,12 +70,36 @@ class Ledger:
             found |= {key.removeprefix(self._prefix): Asked.of_row(rows[key]) for key in rows}
         return found
 
+    def names(self) -> list[str]:
+        """All that was ever asked for, in no order; one question, however much that is."""
+        import sqlalchemy
+        from dagster._core.storage.runs.schema import KeyValueStoreTable
+
+        column = KeyValueStoreTable.c.key
+        query = sqlalchemy.select(column).where(column.startswith(self._prefix, autoescape=True))
+        with sql_storage(self._storage).connect() as connection:
+            keys = [str(key) for key in connection.execute(query).scalars()]
+        # Some databases find other letter cases too.
+        return [key.removeprefix(self._prefix) for key in keys if key.startswith(self._prefix)]
+
     def move(self, to: Mapping[str, Asked]) -> dict[str, Asked]:
         """Move rows forward, and give back what stands there now: another look may be ahead."""
         storage = sql_storage(self._storage)
         for drop, asked in to.items():
             put_forward(storage, self._prefix + drop, asked.row(), _ORDER)
         return self.read(to)
+
+
+def launched(instance: dg.DagsterInstance, pipeline: str, run_key: str) -> bool:
+    """Whether an automatic run of the pipeline with this key was launched.
+
+    One that was made and not launched is asked for again: Dagster then launches it.
+    """
+    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY: run_key}))
+    return any(
+        run.status is not dg.DagsterRunStatus.NOT_STARTED and run.tags.get(AUTOMATIC) == pipeline
+        for run in runs
+    )
 
 
 def put_forward(storage: SqlRunStorage, key: str, value: str, order: int) -> None:

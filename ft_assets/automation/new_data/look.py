@@ -47,7 +47,11 @@ def at(watched: Mapping[str, Watched], now: float) -> dict[str, Watched]:
     """The same, for a clock that may have been put back: nothing was seen after now."""
     return {
         drop: before.model_copy(
-            update={"since": min(before.since, now), "looked": min(before.looked, now)}
+            update={
+                "since": min(before.since, now),
+                "looked": min(before.looked, now),
+                "uncounted": min(before.uncounted, now),
+            }
         )
         for drop, before in watched.items()
     }

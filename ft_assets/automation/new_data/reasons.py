@@ -52,6 +52,12 @@ def unreadable(drops: Mapping[str, str]) -> list[str]:
     return [f"{names(ordered)}: cannot be read: {drops[ordered[0]]}"]
 
 
+def new_commits(models: Sequence[str], what: str) -> str:
+    """Base models with a new commit, and what becomes of it."""
+    noun, have = ("model", "has") if len(models) == 1 else ("models", "have")
+    return f"The base {noun} {names(models)} {have} a new commit: {what}"
+
+
 def nothing_new(looked_at: int, *, full: bool) -> str:
     """What there is to say when nothing is asked for and no drop waits for itself."""
     if full:

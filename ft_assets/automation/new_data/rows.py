@@ -6,8 +6,10 @@ Each drop counts alone; when data accumulates, all complete drops that wait coun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from ft_assets.automation.new_data.accumulate import Changes
+from ft_assets.automation.new_data.ledger import Asked
 from ft_assets.automation.new_data.state import Watched
 
 COUNTED = 10
@@ -20,7 +22,9 @@ def enough(
     *,
     least: int,
     together: bool,
+    reruns: Collection[str],
     count: Callable[[str], int | None],
+    now: float,
 ) -> tuple[list[str], dict[str, Watched]]:
     """The drops that may be asked for, and what is now known of all.
 
@@ -29,28 +33,59 @@ def enough(
         watched: what is known of them.
         least: rows that are enough; 0 lets all through.
         together: whether all drops count as one.
+        reruns: those that bring no row of their own: they run again for a drop before them, which
+            had rows enough, and go through.
         count: the rows of a drop, at least up to ``least``; None where they cannot be read.
+        now: seconds since the epoch.
     """
     after = dict(watched)
     if not least:
         return list(complete), after
-    known: list[str] = []
-    counted = 0
-    for drop in complete:
-        one = after[drop]
-        if one.rows is None:
-            if counted == COUNTED:
-                continue
-            counted += 1
-            one = after[drop] = one.model_copy(update={"rows": count(drop)})
-        if one.rows is not None:
-            known.append(drop)
-    all_rows = sum(after[drop].rows or 0 for drop in known)
+    bring = [drop for drop in complete if drop not in reruns]
+    for drop in _next_to_count(bring, after):
+        rows = count(drop)
+        found = {"uncounted": now} if rows is None else {"rows": rows, "uncounted": 0}
+        after[drop] = after[drop].model_copy(update=found)
+    all_rows = sum(after[drop].rows or 0 for drop in bring)
     through = [
         drop
-        for drop in known
-        if after[drop].enough or (all_rows if together else after[drop].rows or 0) >= least
+        for drop in complete
+        if drop in reruns or _has_enough(after[drop], least, all_rows if together else None)
     ]
     for drop in through:
         after[drop] = after[drop].model_copy(update={"enough": True})
     return through, after
+
+
+def _next_to_count(drops: Sequence[str], watched: Mapping[str, Watched]) -> list[str]:
+    """Those without a count, and those that could not be read last: damaged ones block nobody."""
+    uncounted = [drop for drop in drops if watched[drop].rows is None]
+    return sorted(uncounted, key=lambda drop: watched[drop].uncounted)[:COUNTED]
+
+
+def _has_enough(drop: Watched, least: int, all_rows: int | None) -> bool:
+    if drop.rows is None:
+        return False
+    return drop.enough or (drop.rows if all_rows is None else all_rows) >= least
+
+
+def reruns(changes: Changes, own: Mapping[str, str], asked: Mapping[str, Asked]) -> set[str]:
+    """The drops of accumulated data that are only pending because of one before them.
+
+    Args:
+        changes: where accumulated data has changed.
+        own: per pending drop the token of its version, without what changed before it.
+        asked: what was asked for of the drops.
+    """
+    return {
+        drop
+        for drop, token in own.items()
+        if (before := asked.get(drop)) is not None and _is_known(changes, drop, token, before)
+    }
+
+
+def _is_known(changes: Changes, drop: str, own: str, before: Asked) -> bool:
+    # A version that is known touches no drop behind it when it is asked for. The newest drop has
+    # none behind it: suppose that there is one.
+    supposed = changes.model_copy(update={"newest": f"{drop}0"})
+    return supposed.after_asking(drop, own, before) == supposed

@@ -27,6 +27,8 @@ class Watched(Record):
     """When it was last looked at."""
     rows: int | None = None
     """Rows of this version, where they were counted; counting stops at ``min_new_rows``."""
+    uncounted: float = 0
+    """When the rows of this version could not be counted last; 0: never."""
     enough: bool = False
     """Whether this version has been let through by ``min_new_rows``."""
     unmarked: bool = False
@@ -35,7 +37,8 @@ class Watched(Record):
     @property
     def stuck(self) -> bool:
         """Whether it waits for its source, and for nothing of ours: it may wait for ever."""
-        return self.unmarked or (self.rows is not None and not self.enough)
+        few = self.rows is not None and not self.enough
+        return self.unmarked or few or self.uncounted > 0
 
 
 class Cursor(Record):

@@ -11,31 +11,23 @@ done when the run is there, and Dagster makes no second run of one run key.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ft_assets.automation.new_data import base_model, reasons, rows
 from ft_assets.automation.new_data.accumulate import Changes, read_changes, write_changes
-from ft_assets.automation.new_data.ledger import Asked, Ledger
+from ft_assets.automation.new_data.ledger import Asked, Ledger, launched
 from ft_assets.automation.new_data.limits import room
 from ft_assets.automation.new_data.look import Seen, at, complete, due, next_ask, notice
 from ft_assets.automation.new_data.observe import DATASET, Observed, Place
 from ft_assets.automation.new_data.state import Cursor, Watched, read_cursor
 from ft_assets.automation.new_rows import count_rows
-from ft_assets.automation.partitions import newest_drop
-from ft_assets.automation.tags import AUTOMATIC
 from ft_assets.config import Pipeline
 from resources.errors import UserError
 from resources.sources import Sources
-
-if TYPE_CHECKING:
-    from dagster._core.storage.dagster_run import DagsterRun
-
-RUN_KEY = "dagster/run_key"
 
 
 @dataclass(frozen=True)
@@ -171,13 +163,16 @@ def _candidates(look: _Look) -> tuple[list[str], list[str]]:
     look.asked |= _confirmed(look, look.ledger.read(ripe))
     again = look.take_in(look.place.single(ripe))
     whole = complete(look.watched, again, look.now, config)
+    own = {drop: one.version.token for drop in whole if (one := look.seen[drop]) is not None}
     with tempfile.TemporaryDirectory(prefix="ft-rows-") as scratch:
         through, look.watched = rows.enough(
             whole,
             look.watched,
             least=config.min_new_rows,
             together=look.pipeline.spec.dataset.accumulate,
+            reruns=rows.reruns(look.changes, own, look.asked),
             count=lambda drop: _count_rows(look, drop, Path(scratch)),
+            now=look.now,
         )
     said = reasons.waiting(look.watched, look.now, config)
     if len(through) > free.runs:
@@ -219,7 +214,8 @@ def _ask(
     wanted = {drop: next_ask(drop, look.seen, look.asked) for drop in candidates}
     if look.pipeline.spec.automation.dry_run:
         named = [*look.awaited, *wanted]
-        return [], [f"Dry run: would run {reasons.names(named)}"] if named else []
+        said = [f"Dry run: would run {reasons.names(named)}"] if named else []
+        return [], [*said, *_ask_for_base_models(look, commits, wanted)[1]]
     if look.pipeline.spec.dataset.accumulate and not _write_changes(look, candidates):
         return [], ["Another look is going on: the next one goes on"]
     standing = look.ledger.move(wanted)
@@ -232,7 +228,9 @@ def _ask(
         for drop, asked in rows_asked.items()
         if not asked.seen
     ]
-    return [*asks, *_ask_for_base_models(look, commits)], []
+    begin = [drop for drop, asked in standing.items() if not asked.seen]
+    again, said = _ask_for_base_models(look, commits, begin)
+    return [*asks, *again], said
 
 
 def _write_changes(look: _Look, candidates: Iterable[str]) -> bool:
@@ -246,50 +244,51 @@ def _write_changes(look: _Look, candidates: Iterable[str]) -> bool:
     return write_changes(look.instance.run_storage, look.pipeline.spec.name, changes)
 
 
-def _ask_for_base_models(look: _Look, commits: Mapping[str, str]) -> list[Ask]:
-    """A run of the newest drop for each base model that has a new commit."""
+def _ask_for_base_models(
+    look: _Look, commits: Mapping[str, str], asked_now: Collection[str]
+) -> tuple[list[Ask], list[str]]:
+    """A run of the newest complete drop for each base model that has a new commit.
+
+    The ledger moves last: what stops a commit now does not keep the next look from it.
+    """
     if not commits:
-        return []
-    asked = _confirmed(look, look.ledger.read(commits))
-    wanted = {
-        row: step
-        for row, commit in commits.items()
-        if (step := base_model.asked_next(commit, asked.get(row))) is not None
-    }
-    new = [row for row, step in wanted.items() if not step.seen]
-    if new and not room(look.pipeline, look.instance, look.now, look.awaited).runs:
-        wanted = {row: step for row, step in wanted.items() if step.seen}
-    open_rows = {
-        row: one for row, one in {**asked, **look.ledger.move(wanted)}.items() if not one.seen
-    }
-    if not open_rows:
-        return []
-    drop = None
-    if look.place.partitioned:
-        drop = newest_drop(look.pipeline, look.place.sources, look.instance)
-    return [Ask(drop, f"base:{one.token}", one.token) for one in open_rows.values()]
+        return [], []
+    known = _confirmed(look, look.ledger.read(commits))
+    known |= look.ledger.move(base_model.first_seen(commits, known))
+    new = base_model.moved(commits, known)
+    waiting = {row: one for row, one in known.items() if not one.seen}
+    if not new and not waiting:
+        return [], []
+    models = base_model.names_of([*waiting, *new])
+    try:
+        drop = base_model.newest_complete(look.place, look.ledger, look.changes, asked_now)
+    except UserError as error:
+        return [], [reasons.new_commits(models, f"the source could not be looked at: {error}")]
+    if drop is None:
+        return [], [reasons.new_commits(models, "no drop is complete yet")]
+    if look.pipeline.spec.automation.dry_run:
+        would = f"dry run: would run {reasons.names([drop])}"
+        return [], [] if drop in asked_now else [reasons.new_commits(models, would)]
+    said: list[str] = []
+    if drop in asked_now:  # its run begins after this look, and takes the new commit
+        new = {row: replace(one, seen=True) for row, one in new.items()}
+    else:
+        free = room(look.pipeline, look.instance, look.now, look.awaited)
+        later = base_model.names_of([*new][free.runs :])
+        if later:
+            said = [reasons.new_commits(later, free.reason or "next in turn")]
+        new = dict([*new.items()][: free.runs])
+    asked = {**waiting, **look.ledger.move(new)}
+    of = None if drop == DATASET else drop
+    asks = [Ask(of, one.run_key(row), one.token) for row, one in asked.items() if not one.seen]
+    return asks, said
 
 
 def _confirmed(look: _Look, asked: dict[str, Asked]) -> dict[str, Asked]:
     """The same, with those marked whose run is there now."""
     there = {
-        drop: replace(one, seen=True)
-        for drop, one in asked.items()
-        if not one.seen and _has_run(look, drop, one)
+        row: replace(one, seen=True)
+        for row, one in asked.items()
+        if not one.seen and launched(look.instance, look.pipeline.spec.name, one.run_key(row))
     }
     return {**asked, **look.ledger.move(there)}
-
-
-def _has_run(look: _Look, drop: str, asked: Asked) -> bool:
-    """Whether a run of ours with this key was launched.
-
-    One that was made and not launched is asked for again: Dagster then launches it.
-    """
-    key = f"base:{asked.token}" if base_model.is_base_model(drop) else asked.run_key(drop)
-    runs = look.instance.get_runs(dg.RunsFilter(tags={RUN_KEY: key}))
-    return any(_is_ours(run, look.pipeline) for run in runs)
-
-
-def _is_ours(run: DagsterRun, pipeline: Pipeline) -> bool:
-    launched = run.status is not dg.DagsterRunStatus.NOT_STARTED
-    return launched and run.tags.get(AUTOMATIC) == pipeline.spec.name
