@@ -82,7 +82,7 @@ def registered_version(
                 verdict=verdict,
             )
             before = opened.champion(registration.model)
-            version = _register(context, opened, registration)
+            version = _register(this, opened, registration)
             with this.publish(store, [model, report]) as draft:
                 (draft.path / "registration.json").write_text(
                     json.dumps(_durable(version), indent=1, sort_keys=True)
@@ -105,14 +105,12 @@ def registered_version(
     return asset
 
 
-def _register(
-    context: dg.AssetExecutionContext, registry: Registry, registration: Registration
-) -> RegisteredVersion:
+def _register(this: Step, registry: Registry, registration: Registration) -> RegisteredVersion:
     """Register; where another drop won meanwhile, the run comes again and is judged against it."""
     try:
         return registry.register(registration)
     except ChampionMovedError:
-        run_again(context)
+        run_again(this.context, making=this.spec.key("eval_report"))
         raise
 
 

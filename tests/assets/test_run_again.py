@@ -72,6 +72,26 @@ def test_the_next_run_comes_again_only_if_it_asks_too(retrying):
     assert not _comes_again(retrying, _run(retrying, broken, first))
 
 
+@pytest.mark.parametrize(("chosen", "again"), [(["judged", "moved"], True), (["moved"], False)])
+def test_a_run_that_does_not_make_what_must_be_made_again_is_not_repeated(retrying, chosen, again):
+    @dg.asset
+    def judged() -> None: ...
+
+    @dg.asset(name="moved", deps=[judged])
+    def registered(context: dg.AssetExecutionContext) -> None:
+        run_again(context, making=["judged"])
+        raise dg.Failure("the champion moved", allow_retries=False)
+
+    jobs = [dg.define_asset_job("job", executor_def=dg.in_process_executor)]
+    whole = dg.Definitions(assets=[judged, registered], jobs=jobs).resolve_job_def("job")
+    keys = {dg.AssetKey(name) for name in chosen}
+    job = whole.get_subset(asset_selection=keys)
+    run = retrying.create_run_for_job(job, asset_selection=frozenset(keys))
+    list(execute_run_iterator(InMemoryJob(job), run, retrying))
+    ended = retrying.get_run_by_id(run.run_id)
+    assert _comes_again(retrying, ended) is again
+
+
 def test_it_ends_at_some_time(retrying, monkeypatch):
     monkeypatch.setattr("ft_assets.assets.run_again.MOST", 3)
     assert MOST > 3

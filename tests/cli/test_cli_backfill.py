@@ -1,12 +1,9 @@
-"""``ft run`` on several drops, ``ft backfill`` and ``ft status``, without a daemon and with one."""
+"""``ft run`` on several drops, ``ft backfill`` and ``ft status``."""
 
 from __future__ import annotations
 
-import dagster as dg
 import pytest
-from dagster._core.storage.tags import BACKFILL_ID_TAG
 
-from tests.support.daemon import daemon
 from tests.support.tiny_pipeline import NAME
 
 DATA = ("--select", "raw_dataset,split_dataset")
@@ -116,21 +113,3 @@ def test_status_says_why_an_asset_is_stale(trained_once, ft):
     text = ft(trained_once, "status", NAME, COLUMNS="200").stdout
     assert "split_dataset: raw_dataset has a new data version" in text
     assert "champion of tiny-assistant: 1.0.0 (drop drop-1)" in text
-
-
-@pytest.mark.slow
-def test_the_daemon_runs_a_backfill_where_there_is_one(three, ft):
-    ft(three, "check")  # which makes the instance
-    with daemon(three):
-        call = ft(three, "backfill", NAME, "--json", "--all", *DATA)
-    assert call.exit_code == 1, call.stderr
-    assert call.json["through"] == "daemon"
-    assert _results(call) == {"drop-1": "made", "drop-2": "failed", "drop-3": "made"}
-    assert "row 1: 'messages' is not a list" in call.json["drops"][1]["why"]
-    with three.instance() as instance:
-        (backfill,) = instance.get_backfills()
-        assert backfill.backfill_id == call.json["backfill"]
-        assert backfill.status.value == "COMPLETED_FAILED"
-        runs = instance.get_runs(dg.RunsFilter(tags={BACKFILL_ID_TAG: backfill.backfill_id}))
-        assert {run.tags["pipeline"] for run in runs} == {NAME}
-        assert len(runs) == 3
