@@ -12,11 +12,10 @@ from types import TracebackType
 class LongLived:
     """Around the making of objects that all stay.
 
-    The collector goes through all objects again and again while a hundred thousand are made, and
-    once more when the process ends: half of the time that a code location takes from its loading
-    to its end, in every process of every step. Inside it pauses; what there is afterwards is set
-    apart (``gc.freeze``), so that no later collection goes through it either. Cycles that were
-    dropped meanwhile, a tenth of the objects, stay with the rest: therefore it sets apart once in
+    The collector goes through all objects again and again while many are made, and once more when
+    the process ends, in every process of every step (``bench/load.py``). Inside it pauses; what
+    there is afterwards is set apart (``gc.freeze``), so that no later collection goes through it
+    either. Cycles that were dropped meanwhile stay with the rest: therefore it sets apart once in
     a process, and what is loaded again is collected. It does nothing where the collector is off.
     """
 

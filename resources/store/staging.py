@@ -103,7 +103,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 def _is_owner(pid: int, folder: Path) -> bool:
     """Whether process ``pid`` lives, and was there when the folder was last touched."""
-    import psutil  # a fiftieth of what loading the code location takes
+    import psutil  # not with the code location, which asks this seldom
 
     try:
         process = psutil.Process(pid)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from resources.sources import SourceUnavailableError
@@ -18,12 +17,6 @@ from tests.support.new_data_world import World
 ROWS = b'{"text": "a"}\n{"text": "b"}\n'
 OLD, NEW = {"config.json": b"{}"}, {"config.json": b"{ }"}
 MOVED = "The base model org/model has a new commit: "
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,12 +17,6 @@ from tests.support.new_data_stores import FolderStore
 from tests.support.new_data_world import World, asked_of, number_of
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n'
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

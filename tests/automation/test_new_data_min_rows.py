@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,10 @@ import pytest
 from ft_assets.automation.new_data import look, rows, tick
 from resources.sources import SourceUnavailableError
 from tests.support.new_data_stores import FolderStore
-from tests.support.new_data_world import World, asked_of
+from tests.support.new_data_world import World, times_asked
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n'
 DAMAGED = b"not gzip"
-
-
-@pytest.fixture(scope="module")
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -31,10 +25,6 @@ def world(instance: dg.DagsterInstance, tmp_path: Path) -> Callable[..., World]:
         return World(FolderStore(tmp_path / "drops"), instance, config)
 
     return make
-
-
-def _asked(world: World) -> dict[str, int]:
-    return {drop: len(given) for drop, given in asked_of(world.runs()).items()}
 
 
 # When data accumulates
@@ -47,7 +37,7 @@ def accumulated(world: Callable[..., World]) -> World:
     for drop in ("drop-1", "drop-2", "drop-3"):
         here.store.put(drop, "a.jsonl", ROWS)
     here.rest()
-    assert _asked(here) == {"drop-1": 1, "drop-2": 1, "drop-3": 1}
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1, "drop-3": 1}
     return here
 
 
@@ -55,10 +45,10 @@ def test_drops_behind_one_that_was_put_right_run_again_however_few_rows_they_hav
     here = accumulated
     here.store.put("drop-1", "a.jsonl", ROWS * 3)
     here.rest()
-    assert _asked(here) == {"drop-1": 2, "drop-2": 2, "drop-3": 2}
+    assert times_asked(here) == {"drop-1": 2, "drop-2": 2, "drop-3": 2}
     here.store.put("drop-1", "a.jsonl", ROWS * 4)
     here.rest()
-    assert _asked(here) == {"drop-1": 3, "drop-2": 3, "drop-3": 3}
+    assert times_asked(here) == {"drop-1": 3, "drop-2": 3, "drop-3": 3}
 
 
 def test_the_rows_of_drops_that_run_again_are_not_counted_as_new(accumulated):
@@ -67,7 +57,7 @@ def test_the_rows_of_drops_that_run_again_are_not_counted_as_new(accumulated):
     here.tick()
     here.store.put("drop-4", "a.jsonl", ROWS)
     here.rest()
-    assert _asked(here) == {"drop-1": 2, "drop-2": 2, "drop-3": 2}
+    assert times_asked(here) == {"drop-1": 2, "drop-2": 2, "drop-3": 2}
     assert here.reasons[-1] == "drop-4: 3 rows, waits for 7"
 
 
@@ -80,7 +70,7 @@ def test_damaged_drops_do_not_keep_others_from_being_counted(world):
         here.store.put(f"a-{number:02}", "a.jsonl.gz", DAMAGED)
     here.store.put("b-1", "a.jsonl", ROWS)
     here.rest()
-    assert _asked(here) == {"b-1": 1}
+    assert times_asked(here) == {"b-1": 1}
     assert "cannot be read: " in here.reasons[-1]
 
 
@@ -96,9 +86,9 @@ def test_a_drop_that_could_not_be_read_once_is_read_again(world, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(tick, "count_rows", refuse)
         here.rest()
-    assert _asked(here) == {}
+    assert times_asked(here) == {}
     here.rest()
-    assert _asked(here) == {"b-1": 1}
+    assert times_asked(here) == {"b-1": 1}
 
 
 def test_damaged_drops_do_not_fill_what_is_watched(world, monkeypatch):
@@ -109,4 +99,4 @@ def test_damaged_drops_do_not_fill_what_is_watched(world, monkeypatch):
     here.tick()
     here.store.put("b-1", "a.jsonl", ROWS)
     here.rest()
-    assert _asked(here) == {"b-1": 1}
+    assert times_asked(here) == {"b-1": 1}

@@ -18,12 +18,6 @@ CHAMPION = {"start_from": "champion"}
 DROPS = ("drop-1", "drop-2", "drop-10")
 
 
-@pytest.fixture(scope="module")
-def instance():
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
-
-
 @pytest.fixture
 def world(instance, tmp_path):
     def make(**config):

@@ -17,15 +17,9 @@ from ft_assets.config import load_pipeline
 from ft_assets.pipeline import pipeline_definitions
 from resources.sources import Sources, SourceUnavailableError
 from tests.support.new_data_stores import FolderStore
-from tests.support.new_data_world import World, asked_of
+from tests.support.new_data_world import World, asked_of, times_asked
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n'
-
-
-@pytest.fixture(scope="module")
-def instance():
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -37,10 +31,6 @@ def world(instance, tmp_path):
         return World(store, instance, {"dataset": dataset or {}, "automation": automation})
 
     return make
-
-
-def _asked(world):
-    return {drop: len(given) for drop, given in asked_of(world.runs()).items()}
 
 
 def _look(world, after=0.0):
@@ -76,7 +66,7 @@ def test_the_same_version_is_not_asked_for_again(world):
     here.store.put("drop-1", "a.jsonl", ROWS)
     here.tick()
     assert _look(here) == "Nothing new: looked at 1 drop"
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 @pytest.mark.parametrize("change", ["overwritten", "a file more", "put again"])
@@ -97,7 +87,7 @@ def test_drops_are_asked_for_in_the_order_that_people_count_in(world):
         here.store.put(drop, "a.jsonl", ROWS)
     assert [one.partition_key for one in here.evaluate(None).run_requests] != []
     here.tick()
-    assert sorted(_asked(here)) == ["drop-10", "drop-2", "drop-9"]
+    assert sorted(times_asked(here)) == ["drop-10", "drop-2", "drop-9"]
 
 
 def test_a_drop_whose_name_stands_before_those_that_were_seen_is_found(world):
@@ -106,7 +96,7 @@ def test_a_drop_whose_name_stands_before_those_that_were_seen_is_found(world):
     here.rest()
     here.store.put("aaa", "a.jsonl", ROWS)
     here.rest()
-    assert _asked(here) == {"zzz": 1, "aaa": 1}
+    assert times_asked(here) == {"zzz": 1, "aaa": 1}
 
 
 def test_a_run_that_was_made_and_never_launched_is_asked_for_until_it_is(world):
@@ -144,7 +134,7 @@ def test_a_drop_is_complete_when_two_looks_find_it_the_same(world):
     assert _look(here, after=45) == "drop-1: complete when unchanged for 60 s more"
     here.now += 60
     here.tick()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 def test_a_clock_that_is_put_back_makes_nobody_wait_longer_than_quiet(world):
@@ -154,7 +144,7 @@ def test_a_clock_that_is_put_back_makes_nobody_wait_longer_than_quiet(world):
     assert _look(here, after=-5000) == "drop-1: complete when unchanged for 60 s more"
     here.now += 60
     here.tick()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 def test_with_a_marker_only_the_marker_completes_a_drop(world):
@@ -164,7 +154,7 @@ def test_with_a_marker_only_the_marker_completes_a_drop(world):
     assert _look(here, after=9000) == "drop-1: waits for the marker _SUCCESS"
     here.store.put("drop-1", "_SUCCESS", b"")
     here.tick()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 def test_drops_that_never_get_a_marker_do_not_keep_others_out(world):
@@ -176,7 +166,7 @@ def test_drops_that_never_get_a_marker_do_not_keep_others_out(world):
     here.store.put("b-1", "_SUCCESS", b"")
     _look(here)
     _look(here)
-    assert _asked(here) == {"b-1": 1}
+    assert times_asked(here) == {"b-1": 1}
 
 
 def test_a_drop_with_too_few_rows_waits_until_it_has_grown(world):
@@ -185,7 +175,7 @@ def test_a_drop_with_too_few_rows_waits_until_it_has_grown(world):
     assert _look(here) == "drop-1: 3 rows, waits for 5"
     here.store.put("drop-1", "b.jsonl", ROWS)
     here.tick()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 def test_when_data_accumulates_the_rows_of_all_that_waits_count_together(world):
@@ -194,7 +184,7 @@ def test_when_data_accumulates_the_rows_of_all_that_waits_count_together(world):
     assert _look(here) == "drop-1: 3 rows, waits for 5"
     here.store.put("drop-2", "a.jsonl", ROWS)
     here.rest()
-    assert _asked(here) == {"drop-1": 1, "drop-2": 1}
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1}
 
 
 def test_what_exceeds_the_runs_of_a_day_waits_and_is_not_lost(world):
@@ -203,12 +193,12 @@ def test_what_exceeds_the_runs_of_a_day_waits_and_is_not_lost(world):
     for drop in ("drop-1", "drop-2", "drop-3"):
         here.store.put(drop, "a.jsonl", ROWS)
     here.tick()
-    assert _asked(here) == {"drop-1": 1, "drop-2": 1}
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1}
     reason = "drop-3: the budget of 2 automatic runs in 24 hours is used up"
     assert _look(here) == reason
     here.now += 25 * 3600
     here.tick()
-    assert _asked(here) == {"drop-1": 1, "drop-2": 1, "drop-3": 1}
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1, "drop-3": 1}
 
 
 def test_runs_cool_down(world):
@@ -217,11 +207,11 @@ def test_runs_cool_down(world):
     here.store.put("drop-1", "a.jsonl", ROWS)
     here.store.put("drop-2", "a.jsonl", ROWS)
     here.tick()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
     assert "drop-2: cools down for " in _look(here, after=60)
     here.now += 600
     here.tick()
-    assert _asked(here) == {"drop-1": 1, "drop-2": 1}
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1}
 
 
 def test_gpu_hours_of_the_last_day_are_a_budget(world):
@@ -236,7 +226,7 @@ def test_gpu_hours_of_the_last_day_are_a_budget(world):
     assert _look(here) == "drop-2: the budget of 2 GPU hours in 24 hours is used up (2.5)"
     here.now += 25 * 3600
     here.tick()
-    assert _asked(here) == {"drop-1": 1, "drop-2": 1}
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1}
 
 
 def test_a_dry_run_says_what_it_would_run_and_runs_nothing(world):
@@ -256,12 +246,12 @@ def test_accumulated_drops_run_one_at_a_time_the_oldest_first(world):
     for drop in ("drop-10", "drop-2"):
         here.store.put(drop, "a.jsonl", ROWS)
     here.tick()
-    assert _asked(here) == {"drop-2": 1}
+    assert times_asked(here) == {"drop-2": 1}
     waits = "drop-10: waits for the run of drop-2, one at a time as data accumulates"
     assert _look(here) == waits
     here.end_all()
     here.tick()
-    assert _asked(here) == {"drop-2": 1, "drop-10": 1}
+    assert times_asked(here) == {"drop-2": 1, "drop-10": 1}
 
 
 @pytest.mark.parametrize("change", ["changed", "late"])
@@ -273,7 +263,7 @@ def test_a_change_makes_the_accumulated_drops_behind_it_run_again(world, change)
     here.store.put("drop-3" if change == "changed" else "drop-2", "b.jsonl", ROWS)
     here.rest()
     expected = {"drop-1": 1, "drop-3": 2, "drop-4": 2}
-    assert _asked(here) == (expected if change == "changed" else {**expected, "drop-2": 1})
+    assert times_asked(here) == (expected if change == "changed" else {**expected, "drop-2": 1})
 
 
 # What goes wrong
@@ -291,7 +281,7 @@ def test_a_source_that_does_not_answer_ends_the_look_and_loses_nothing(world, mo
         reason = _look(here)
     assert reason == "The source could not be looked at: s3://bucket: does not answer"
     here.tick()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 def test_one_drop_that_cannot_be_read_does_not_hide_the_others(world, tmp_path):
@@ -299,7 +289,7 @@ def test_one_drop_that_cannot_be_read_does_not_hide_the_others(world, tmp_path):
     (here.store.root / "bad").symlink_to(tmp_path)
     here.store.put("good", "a.jsonl", ROWS)
     here.tick()
-    assert _asked(here) == {"good": 1}
+    assert times_asked(here) == {"good": 1}
     assert "bad: cannot be read: " in _look(here)
 
 
@@ -310,7 +300,7 @@ def test_a_cursor_that_cannot_be_read_starts_anew_and_asks_for_nothing_twice(wor
     for broken in ("not json", '{"version": 99}', "[]"):
         here.write_cursor(broken)
         here.rest()
-    assert _asked(here) == {"drop-1": 1}
+    assert times_asked(here) == {"drop-1": 1}
 
 
 def test_the_cursor_stays_small_whatever_waits(world):
@@ -328,7 +318,7 @@ def test_more_drops_than_are_watched_are_all_asked_for(world, monkeypatch):
     for number in range(18):
         here.store.put(f"drop-{number}", "a.jsonl", ROWS)
     here.rest()
-    assert len(_asked(here)) == 18
+    assert len(times_asked(here)) == 18
 
 
 # As Dagster sees it

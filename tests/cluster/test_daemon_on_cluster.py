@@ -15,6 +15,7 @@ from tests.support.cluster.install import start_daemon
 from tests.support.cluster.node_agent import NodeAgent
 from tests.support.cluster.platform import DROP, Platform
 from tests.support.cluster.programs import wait_until
+from tests.support.cluster.training import launched_until_a_checkpoint
 from tests.support.postgres import Postgres
 from tests.support.seaweedfs import seaweedfs
 from tests.support.tiny_pipeline import NAME
@@ -41,40 +42,14 @@ def platform(
         yield here
 
 
-@pytest.fixture
-def artifacts(platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ArtifactStore:
-    for name, value in platform.s3.environment.items():
-        monkeypatch.setenv(name, value)
-    return ArtifactStore(
-        root=f"s3://{platform.bucket}/artifacts",
-        s3_endpoint_url=platform.s3.endpoint_url,
-        cache_dir=str(tmp_path),
-    )
+def _train(platform: Platform, seed: int, select: Sequence[str] = UP_TO_THE_MODEL) -> str:
+    """Launch a training that no other test of this file shares, as far as its first checkpoint.
 
-
-def _launch(platform: Platform, seed: int, select: Sequence[str] = UP_TO_THE_MODEL) -> str:
-    """A training that no other test of this file shares; an empty selection is the whole graph."""
+    An empty selection is the whole graph.
+    """
     training = {"num_epochs": EPOCHS, "seed": seed, "save_full_state": True, **GENTLY}
     config = {"ops": {f"{NAME}__{TRAINING}": {"config": training}}}
-    return platform.launch(config, select=select)
-
-
-def _checkpoints(platform: Platform) -> set[Path]:
-    return set((platform.tiny.home / "runs").glob("*/checkpoint-*/manifest.json"))
-
-
-def _train(platform: Platform, seed: int, select: Sequence[str] = UP_TO_THE_MODEL) -> str:
-    """Launch a training; gives the run's id, once it has a checkpoint."""
-    before = _checkpoints(platform)
-    run_id = _launch(platform, seed, select)
-    wait_until(
-        lambda: bool(_checkpoints(platform) - before) or platform.run(run_id).is_finished,
-        "the first checkpoint",
-        seconds=400,
-        every=0.3,
-    )
-    assert not platform.run(run_id).is_finished, platform.explain(run_id)
-    return run_id
+    return launched_until_a_checkpoint(platform, lambda: platform.launch(config, select=select))
 
 
 def _trained_once(artifacts: ArtifactStore, seed: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,6 +17,7 @@ from resources.store import ArtifactStore
 from tests.cluster.conftest import GraphRun
 from tests.support.cluster.platform import DROP, Platform
 from tests.support.cluster.programs import wait_until
+from tests.support.cluster.training import launched_until_a_checkpoint
 from tests.support.tiny_pipeline import NAME
 
 pytestmark = [pytest.mark.k8s, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -30,30 +30,12 @@ QUICK = {"poll_seconds": 1, "retries": 1, "retry_delay_seconds": 0.5, "end_secon
 
 def _train(platform: Platform, epochs: int, seed: int) -> str:
     """Launch a training that no other test shares; gives the run's id, once it has a checkpoint."""
-    before = _checkpoints(platform)
-    run_id = platform.launch(
-        {
-            "execution": {"config": {"watchdog": QUICK}},
-            "ops": {
-                f"{NAME}__{TRAINING}": {
-                    "config": {"num_epochs": epochs, "seed": seed, "save_full_state": True}
-                }
-            },
-        },
-        select=[TRAINING],
-    )
-    wait_until(
-        lambda: bool(_checkpoints(platform) - before) or platform.run(run_id).is_finished,
-        "the first checkpoint",
-        seconds=400,
-        every=0.3,
-    )
-    assert not platform.run(run_id).is_finished, platform.explain(run_id)
-    return run_id
-
-
-def _checkpoints(platform: Platform) -> set[Path]:
-    return set((platform.tiny.home / "runs").glob("*/checkpoint-*/manifest.json"))
+    training = {"num_epochs": epochs, "seed": seed, "save_full_state": True}
+    config = {
+        "execution": {"config": {"watchdog": QUICK}},
+        "ops": {f"{NAME}__{TRAINING}": {"config": training}},
+    }
+    return launched_until_a_checkpoint(platform, lambda: platform.launch(config, select=[TRAINING]))
 
 
 def _nothing_runs(platform: Platform, run_id: str) -> Callable[[], bool]:

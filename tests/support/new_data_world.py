@@ -223,6 +223,11 @@ def asked_of(runs: list[DagsterRun]) -> dict[str, list[tuple[int, str]]]:
     return {drop: sorted(given) for drop, given in asked.items()}
 
 
+def times_asked(world: World) -> dict[str, int]:
+    """How often each drop was asked for."""
+    return {drop: len(given) for drop, given in asked_of(world.runs()).items()}
+
+
 def number_of(run: DagsterRun) -> int:
     """The number in a run's key."""
     return int(run.tags["dagster/run_key"].split(":")[1])
