@@ -31,6 +31,7 @@ from ft_assets.training.cost import training_cost
 from ft_assets.training.curve import Curve
 from ft_assets.training.estimate import estimate_beside_actual
 from ft_assets.training.health import Planned, judge_run
+from ft_assets.training.left_behind import PLAN_FILE, run_folder
 from ft_assets.training.metrics import METRICS_FILE, TENSORBOARD_DIR, read_metrics
 from ft_assets.training.model_choice import ModelChoice
 from ft_assets.training.outcome import OUTCOME_FILE, TrainOutcome
@@ -99,7 +100,7 @@ def finetuned_model(
 
 def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> Path:
     """Train in the run folder of this fingerprint, going on with what an earlier try left there."""
-    run_dir = home.runs / f"{this.run_folder_prefix}-{plan.fingerprint[:16]}"
+    run_dir = run_folder(home.runs, this.run_folder_prefix, plan.fingerprint)
     run_dir.mkdir(parents=True, exist_ok=True)
     if TrainOutcome.load(run_dir) is None:  # else it is trained, and only publication failed
         observe = TrainingObserver(this.context.log_event, this.key, this.partition)
@@ -115,7 +116,7 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             nodes or launcher,
             "ft_assets.training.node" if nodes else "ft_assets.training.worker",
             plan,
-            run_dir / "plan.json",
+            run_dir / PLAN_FILE,
             on_progress=listen,
             memory_remedies=plan.host_memory_remedies,
         )

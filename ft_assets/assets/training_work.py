@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from ft_assets.assets.champion_start import (
     ChampionStarts,
     champion_starts,
@@ -24,6 +22,7 @@ from ft_assets.assets.training_estimate import refuse_what_does_not_fit, trainin
 from ft_assets.executor import on_kubernetes
 from ft_assets.training.estimate import remedies_for_out_of_memory
 from ft_assets.training.estimate.rows import rows_of
+from ft_assets.training.left_behind import begun, left_behind
 from ft_assets.training.plan import TrainPlan, make_plan
 from ft_assets.training.refusals import refuse_beyond_the_run
 from ft_assets.training.start import recorded_start
@@ -91,6 +90,8 @@ class TrainingWork:
         if tokens is not None:
             refuse_beyond_the_run(training, rows_of(training, tokens).steps)
         plan = self._plan(start, attempt)
+        for sentence in left_behind(self.home.runs, self.this.run_folder_prefix, plan):
+            self.this.context.log.warning(sentence)
         if start is not None:
             self.this.context.log.info(f"The training starts from {start}")
             model = located(self.store, start, self.this.spec)
@@ -146,9 +147,9 @@ class TrainingWork:
         """
         if self.starts is None:
             return None
-        for begun in self._begun():
-            if begun.fingerprint == self._plan(begun.start, attempt).fingerprint:
-                return begun.start
+        for plan in self._begun():
+            if plan.fingerprint == self._plan(plan.start, attempt).fingerprint:
+                return plan.start
         if self.this.force:
             for model in self._made():
                 return recorded_start(model.manifest.metadata)[1]
@@ -156,11 +157,7 @@ class TrainingWork:
 
     def _begun(self) -> Iterator[TrainPlan]:
         """The plans of trainings of this drop that were begun and not finished."""
-        for file in sorted(self.home.runs.glob(f"{self.this.run_folder_prefix}-*/plan.json")):
-            try:
-                plan = TrainPlan.model_validate_json(file.read_bytes())
-            except (ValidationError, FileNotFoundError):  # another release's; or finished just now
-                continue
+        for _, plan in begun(self.home.runs, self.this.run_folder_prefix):
             if self._may_stay(plan.start_from, plan.start):
                 yield plan
 

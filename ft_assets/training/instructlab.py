@@ -9,7 +9,6 @@ from __future__ import annotations
 # training_hub and instructlab-training have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-import shutil
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_assets.training.following import following
+from ft_assets.training.gpu_states import Epochs, mend_instructlab_states
 from ft_assets.training.model_choice import choose, forget_choice, forget_models, record_choice
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
@@ -54,11 +54,12 @@ def train_with_instructlab(
     counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
     arguments = training_arguments(plan, base, run_dir)
     states = run_dir / "full_state"
-    _drop_unusable_states(states)
+    batch, epochs = (int(plan.parameters[n]) for n in ("effective_batch_size", "num_epochs"))
+    mend_instructlab_states(states, Epochs(counts.rows, batch, epochs))
     if not any(states.glob("epoch_*")):
         forget_models(run_dir)
     node = plan.parameters.get("node_rank", 0)
-    lines = _Lines(plan.parameters["num_epochs"], counts, padded=bool(arguments.get(_NO_FLASH)))
+    lines = _Lines(epochs, counts, padded=bool(arguments.get(_NO_FLASH)))
     theirs = run_dir / _THEIR_METRICS.format(node=node)
     prepared()
     with following(theirs, run_dir, lines, plan, report) as followed:
@@ -135,24 +136,6 @@ def _write_tokens(plan: TrainPlan, base: Path, folder: Path, report: Reporter) -
         plan.mask,
         report=report,
     )
-
-
-def _drop_unusable_states(folder: Path) -> None:
-    """Remove full states from which it would fail for ever, or leave out steps.
-
-    instructlab-training goes on from the newest one. One that was being written when its process
-    ended is not whole. One from within an epoch after the first counts steps over all epochs, where
-    the run that goes on counts them from the epoch's begin: it would skip what it has not done.
-    """
-    import torch
-
-    for state in folder.glob("epoch_*"):
-        written = state / "training_metadata.json"  # the last file
-        if written.exists():
-            about = torch.load(written, weights_only=True)
-            if "global_step" not in about or about["current_epoch"] == 0:
-                continue
-        shutil.rmtree(state)
 
 
 class _Lines:

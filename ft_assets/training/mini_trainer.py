@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -25,6 +24,7 @@ from ft_assets.training.estimate.architecture import kinds_of, linear_weights
 from ft_assets.training.estimate.headers import folder_headers
 from ft_assets.training.estimate.trained import osft_patterns
 from ft_assets.training.following import following
+from ft_assets.training.gpu_states import Epochs, mend_mini_trainer_states, written_states
 from ft_assets.training.model_choice import (
     MODELS,
     choose,
@@ -59,7 +59,7 @@ def train_with_mini_trainer(
     Raises:
         UserError: no model was written, or one that is not whole; or the run was unhealthy, or
             failed for a reason that its input can mend.
-        KeyboardInterrupt: it was told to end; where it saves its state, it has.
+        KeyboardInterrupt: it was told to end, and has saved its state.
     """
     prepare(plan, run_dir)
     patterns = target_patterns(plan, base)
@@ -69,19 +69,23 @@ def train_with_mini_trainer(
     forget_choice(run_dir)
     counts = _write_tokens(plan, base, run_dir / _TOKENS, report)
     arguments = {**training_arguments(plan, base, run_dir), "target_patterns": patterns}
-    batch = int(plan.parameters["effective_batch_size"])
+    batch, epochs = (int(plan.parameters[n]) for n in ("effective_batch_size", "num_epochs"))
     states = run_dir / "full_state_checkpoints"
-    _drop_unusable_states(states, -(-counts.rows // batch))
+    before = mend_mini_trainer_states(
+        states,
+        Epochs(counts.rows, batch, epochs),
+        saves_at_the_end=bool(plan.parameters["save_final_checkpoint"]),
+    )
+    there = written_states(states)
     if not any(states.glob("step_*")):
         forget_models(run_dir)
     node = plan.parameters.get("node_rank", 0)
     theirs, log = (run_dir / name.format(node=node) for name in (_THEIR_METRICS, _THEIR_LOG))
-    epochs = int(plan.parameters["num_epochs"])
     prepared()
-    with following(theirs, run_dir, _Lines(epochs), plan, report) as followed:
+    with following(theirs, run_dir, _Lines(epochs, before), plan, report) as followed:
         call(partial(osft, **arguments), plan, log)
     if not _ended(run_dir / MODELS, counts.rows * epochs):
-        if plan.parameters.get("on_demand_checkpointing"):
+        if written_states(states) - there:
             raise KeyboardInterrupt  # it saved its state on a signal, and its function returned
         raise UserError(
             "mini-trainer wrote no model of the last step; its log, above in this step's output, "
@@ -158,17 +162,6 @@ def _ended(folder: Path, samples: int) -> bool:
     return any((folder / name).is_dir() for name in names)
 
 
-def _drop_unusable_states(folder: Path, steps_per_epoch: int) -> None:
-    """Remove full states from after the first epoch: the run begins again, rather than never ends.
-
-    mini-trainer 0.9 goes on by skipping, in each epoch, as many steps as the whole run had done:
-    from the second epoch on that is every step there is, and it ends without having trained.
-    """
-    for state in folder.glob("step_*"):
-        if int(state.name.removeprefix("step_")) >= steps_per_epoch:
-            shutil.rmtree(state)
-
-
 def drop_buffers(folder: Path) -> None:
     """Take out of a saved model what is no weight: mini-trainer also saves rotary frequencies.
 
@@ -234,12 +227,13 @@ def _first_rows(source: Path, target: Path, parameters: dict[str, Any]) -> Path:
 class _Lines:
     """What the lines of its metrics file say of a step."""
 
-    def __init__(self, epochs: int) -> None:
+    def __init__(self, epochs: int, before: int = 0) -> None:
         self._epochs = epochs
+        self._before = before  # steps that were done before those that it counts
 
     def __call__(self, line: dict[str, Any]) -> dict[str, Any] | None:
         """Every line is a step; its ``val_loss`` is the last one measured, seldom at this step."""
-        per_epoch, step = line["steps_per_epoch"], line["step"]
+        per_epoch, step = line["steps_per_epoch"], self._before + line["step"]
         return {
             "time": datetime.fromisoformat(line["timestamp"]).timestamp(),
             "step": step,

@@ -140,3 +140,24 @@ def test_a_run_killed_while_it_publishes_publishes_the_same_model_later(tiny):
     outcome = tiny.artifact("finetuned_model").manifest.metadata["outcome"]
     assert [outcome] == [json.loads(text) for text in outcomes]
     assert not any((tiny.home / "runs").iterdir())
+
+
+def test_with_another_number_of_processes_it_begins_anew_and_says_what_it_left(tiny):
+    tiny.write({"training": LONG})
+    with _training(tiny) as (process, worker):
+        process.send_signal(signal.SIGKILL)
+        assert _is_gone(worker)
+    (left,) = (tiny.home / "runs").iterdir()
+
+    tiny.write({"training": {**LONG, "num_epochs": 2}, "kubernetes": {"procs_per_worker": "2"}})
+    after = tiny.ft("run", NAME, "--json", "--select", "finetuned_model")
+    assert after.exit_code == 0, after.stderr
+    outcome = tiny.artifact("finetuned_model").manifest.metadata["outcome"]
+    assert (outcome["resumed_from_step"], outcome["steps"]) == (0, 8)
+    with tiny.instance() as instance:
+        (record, *_) = instance.get_run_records(limit=1)
+        events = instance.all_logs(record.dagster_run.run_id)
+    said = "\n".join(event.message for event in events)
+    assert f"is not gone on with ({left.name}, checkpoint-" in said
+    assert "it was made by 1 process (1 x 1) and this one by 2 processes (1 x 2)" in said
+    assert "num_epochs was 60 and is 2" in said

@@ -37,7 +37,6 @@ BOTH: dict[str, tuple[Any, str, Any]] = {
     "max_tokens_per_gpu": (20_000, "max_tokens_per_gpu", 20_000),
     "learning_rate": (2e-5, "learning_rate", 2e-5),
     "checkpoint_at_epoch": (False, "checkpoint_at_epoch", False),
-    "save_full_state": (True, "on_demand_checkpointing", True),
     "node_rank": (1, "node_rank", 1),
     "rdzv_id": ("job", "rdzv_id", "job"),
     "rdzv_endpoint": ("host:29500", "rdzv_endpoint", "host:29500"),
@@ -106,7 +105,6 @@ NEEDS: dict[str, dict[str, Any]] = {
 EXTRA = {
     "instructlab-training": {
         "keep_last_checkpoint_only": True,
-        "on_demand_checkpointing": True,
         "trust_remote_code": True,
         "log_level": "DEBUG",
     },

@@ -114,24 +114,6 @@ def test_padding_is_not_counted_as_tokens(tmp_path, plan):
     assert step.tokens == 8 * 1000 / 20  # rows of the step, of the mean length
 
 
-def test_states_from_which_steps_would_be_left_out_are_removed(tmp_path):
-    import torch
-
-    states = {
-        "epoch_0": {"current_epoch": 0, "global_step": 2},  # within the first epoch
-        "epoch_1": {"current_epoch": 1},  # the end of the second
-        "epoch_2": {"current_epoch": 2, "global_step": 8},  # within the third
-        "epoch_3": None,  # was being written
-    }
-    for name, about in states.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.bin").touch()
-        if about is not None:
-            torch.save({**about, "samples_seen": 8}, tmp_path / name / "training_metadata.json")
-    instructlab._drop_unusable_states(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_0", "epoch_1"]
-
-
 def test_a_run_that_goes_on_in_a_later_epoch_counts_its_steps_on(tmp_path, plan):
     theirs = tmp_path / "theirs.jsonl"
     lines = ({**Line.values, "epoch": 1, "step": step} for step in (1, 2, 3))

@@ -179,7 +179,6 @@ RECEIVES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
         "seed": (7, "seed"),
         "use_liger": (True, "use_liger"),
         "save_samples": (256, "min_samples_per_checkpoint"),
-        "save_full_state": (True, "on_demand_checkpointing"),
         "save_final_checkpoint": (False, "save_final_checkpoint"),
         "lr_scheduler": ("linear", "lr_scheduler"),
         "lr_scheduler_kwargs": ({"num_cycles": 1.5}, "lr_scheduler_kwargs"),
@@ -218,6 +217,7 @@ REFUSES: dict[tuple[str, str], dict[str, tuple[Any, str]]] = {
         "fsdp_sharding_strategy": ("NO_SHARD", "FSDP2 shards fully there"),
         "attention": ("sdpa", "it chooses by what is installed: set auto"),
         "tensorboard": (True, "it writes no TensorBoard files"),
+        "save_full_state": (True, "when it is told to end, always and only then: set false"),
         **{name: (value, "does not reach its training") for name, (value, _) in ADAMW.items()},
     },
 }
@@ -270,6 +270,7 @@ INSTRUCTLAB_DEFAULTS = {
     "checkpoint_at_epoch": True,
     "save_samples": 0,
     "accelerate_full_state_at_epoch": False,
+    "on_demand_checkpointing": True,
     "random_seed": 42,
     "use_liger": False,
     "beta1": 0.9,

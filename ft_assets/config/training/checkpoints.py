@@ -27,7 +27,8 @@ class CheckpointParameters(Block):
     save_full_state: bool = parameter(
         False,
         "Checkpoints also hold the optimizer, so that an interrupted run goes on where it was. "
-        "Three times the model's size on disk.",
+        "Three times the model's size on disk. Not with mini-trainer, whose only full state is the "
+        "one of a run that is told to end.",
         seed=(
             "phase_02_train_opt_save_full_state",
             "training_accelerate_full_state_at_epoch",

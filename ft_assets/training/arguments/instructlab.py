@@ -59,7 +59,6 @@ TABLE: Table = {
 EXTRA = frozenset(
     {
         "keep_last_checkpoint_only",
-        "on_demand_checkpointing",
         "trust_remote_code",
         "log_level",
     }
@@ -79,8 +78,7 @@ def arguments(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[str,
             "training.checkpoint_at_epoch is false and save_samples is 0: instructlab-training "
             "would write no model at all: set one of them"
         )
-    if config.save_full_state:
-        given["on_demand_checkpointing"] = True  # a signal ends the run with a full state
+    given["on_demand_checkpointing"] = True  # a signal ends the run with a full state
     given["process_data"] = False  # the worker has made tokens and masks of the rows
     if config.attention != "auto":
         given["disable_flash_attn"] = config.attention == "sdpa"

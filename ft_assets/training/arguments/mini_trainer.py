@@ -36,7 +36,9 @@ TABLE: Table = {
     "seed": To("seed"),
     "use_liger": To("use_liger"),
     "save_samples": To("min_samples_per_checkpoint", leave_out=(0,)),
-    "save_full_state": To("on_demand_checkpointing"),  # when it is told to end, not at epochs
+    "save_full_state": Only(
+        (False,), "it saves its full state when it is told to end, always and only then: set false"
+    ),
     "save_final_checkpoint": To("save_final_checkpoint"),
     "fsdp_sharding_strategy": Only((None, "FULL_SHARD"), "FSDP2 shards fully there: leave it out"),
     "lr_scheduler": To("lr_scheduler"),
@@ -91,5 +93,6 @@ def arguments(config: TrainingConfig, kubernetes: KubernetesConfig) -> dict[str,
             "training.extra: val_loss_improvement_threshold is about the best checkpoint: set "
             "training.checkpoint_choice to best, or leave it out"
         )
+    given["on_demand_checkpointing"] = True  # a signal ends the run with a full state
     given["use_processed_dataset"] = True  # the worker has made tokens and masks of the rows
     return with_extra({**given, **torchrun_world(kubernetes, NAME)}, config, NAME, EXTRA)

@@ -120,8 +120,8 @@ def with_extra(
     for name in config.extra:
         if name in arguments:
             raise UserError(
-                f"training.extra: {name} is already set by a parameter of the training block: "
-                "set that one"
+                f"training.extra: {name} is already set, by the platform or by a parameter of the "
+                "training block: leave it out, or set that one"
             )
         if name not in known:
             some = ", ".join(sorted(known)) or "none"
