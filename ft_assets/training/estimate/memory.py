@@ -82,7 +82,8 @@ def memory(
     activations = _activations(model, config, world, trained, part)
     buffers = _buffers(model, config, world, trained)
     if not world.on_gpu:
-        buffers += _HEAP_WASTE * activations + _saving(model, config, trained)
+        buffers += _HEAP_WASTE * activations + _FP32 * trained.beside
+        buffers += _saving(model, config, trained)
     adam = _ADAM_BYTES if config.optimizer == "adamw_torch_fused" else _ADAM_8BIT_BYTES
     return Memory(
         weights=int(_weight_bytes(model, config, world, trained) / weight_shards),
@@ -126,7 +127,8 @@ def _activations(
 ) -> float:
     widths = _widths(model, config, world)
     layer = _layer_bytes(model, config, part, widths)
-    layer += trained.kept_per_token / max(model.layers, 1) * widths.product
+    if config.algorithm != "osft" or not world.in_process:  # ours computes them again
+        layer += trained.kept_per_token / max(model.layers, 1) * widths.product
     ends = 3 * model.hidden_size * _FP32  # embedding, last norm, its input
     # While a layer's gradient is computed, those of its widest tensors are there too.
     working = 3 * _width_of_mlp(model) * widths.product + 2 * model.hidden_size * widths.stream
@@ -192,12 +194,12 @@ def _buffers(model: Architecture, config: TrainingConfig, world: World, trained:
 
 
 def _saving(model: Architecture, config: TrainingConfig, trained: Trained) -> float:
-    """What writing the model takes on the CPU beyond the gradients, which are gone by then.
+    """What writing the model takes on the CPU beyond gradients and moments, gone by then.
 
     safetensors copies the whole model before it writes; OSFT first puts its matrices together.
     """
     copies = model.bytes_per_parameter + (_FP32 if config.algorithm == "osft" else 0)
-    return max(0.0, copies * model.parameters - _FP32 * trained.trainable)
+    return max(0.0, copies * model.parameters - (_FP32 + _ADAM_BYTES) * trained.trainable)
 
 
 def autocast_copies(

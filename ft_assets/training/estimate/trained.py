@@ -66,6 +66,9 @@ class Trained(Record):
     """Elements that the optimizer moves."""
     low_rank: int = 0
     """OSFT: of these, the factors of the directions that may change."""
+    beside: int = 0
+    """OSFT on the CPU: the frozen part as whole matrices and the smaller bases, less the frozen
+    factors that these stand in for, which wait in a file."""
     adapter: int = 0
     """LoRA: of these, the adapter."""
     quantizable: int = 0
@@ -185,12 +188,16 @@ def _is_in(pattern: str, name: str) -> bool:
 def _osft(model: Architecture, config: TrainingConfig) -> Trained:
     """W = U_high S_high V_high + U_low S_low V_low: the first frozen, the second trained."""
     targets = dict(osft_targets(model, config.target_patterns))
-    high = low = kept = projection = 0
+    high = low = kept = beside = projection = 0
     for rows, columns in targets.values():
         rank_high, rank_low = osft_rank((rows, columns), config.unfreeze_rank_ratio)
         high += rank_high * (rows + columns + 1)
         low += rank_low * (rows + columns + 1)
         kept += 2 * rank_low
+        beside += rows * columns
+        for side in (rows, columns):
+            if rank_high + rank_low == side and rank_low < rank_high:
+                beside -= (rank_high - rank_low) * side
         # Gradient and factor, of U and V, each by two products with the frozen factor.
         projection += 8 * (rows + columns) * rank_high * rank_low
     others = [(name, shape) for name, shape in model.tensors if name not in targets]
@@ -199,6 +206,7 @@ def _osft(model: Architecture, config: TrainingConfig) -> Trained:
         stored=high + low + unconstrained,
         trainable=low + unconstrained,
         low_rank=low,
+        beside=beside,
         kept_per_token=kept,
         projection_flops=projection,
         frozen_flops=high,

@@ -167,7 +167,6 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome | Non
     finally:
         for profiler in profilers:
             profiler.close()
-    give_back_freed_memory()
     if interruption.stopped_at is not None or not world.first:
         world.barrier()  # the first process has written all there is to write
     interruption.raise_if_stopped(int(trainer.state.max_steps))
@@ -175,6 +174,9 @@ def _train(settings: Settings, interruption: Interruption) -> TrainOutcome | Non
         return None
 
     last_step = int(trainer.state.global_step)
+    optimizer: Any = trainer.optimizer
+    optimizer.state.clear()  # the moments: nobody needs them now, and saving takes memory too
+    give_back_freed_memory()
     folder = save_model(
         method,
         model,

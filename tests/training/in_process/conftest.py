@@ -29,7 +29,7 @@ def settings_for(plan_file: Callable[..., Path], tiny_model: Path) -> SettingsFo
             {
                 "model_path": str(base),
                 "data_path": plan.train_file,
-                "ckpt_output_dir": str(plan.train_file),
+                "ckpt_output_dir": str(Path(plan.train_file).parent),
                 "held_out_path": None,
                 "mask": plan.mask.model_dump(mode="json"),
                 "machine": {"device": "cpu", "threads": 1, "precision": "fp32"},

@@ -12,6 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ft_assets.config import TrainingConfig
+from ft_assets.training.estimate.headers import read_folder
+from ft_assets.training.estimate.trained import trained_parameters
 from ft_assets.training.in_process.methods.osft import Osft
 from ft_assets.training.in_process.trainer import RowTrainer
 from ft_assets.training.outcome import TrainOutcome
@@ -130,6 +133,21 @@ def test_each_step_leaves_the_frozen_directions_alone(plan_file, monkeypatch):
             u, v = module.osft_U_high.double(), module.osft_V_high.double()
             assert (u.T @ update).norm() <= 1e-4 * size, name
             assert (update @ v.T).norm() <= 1e-4 * size, name
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.75])
+def test_the_plan_counts_what_it_holds_in_memory(settings_for, tiny_model, ratio):
+    """Its factors, and beside them the frozen matrices less the factors that wait in a file."""
+    config = TrainingConfig(algorithm="osft", unfreeze_rank_ratio=ratio)
+    trained = trained_parameters(read_folder("tiny", tiny_model), config)
+    model = Osft(settings_for(algorithm="osft", unfreeze_rank_ratio=ratio)).load()
+    held = {n: t.numel() for n, t in model.named_buffers() if "inv_freq" not in n}
+    held |= {name: parameter.numel() for name, parameter in model.named_parameters()}
+    for name, module in targets(model).items():
+        for side in ("U", "V"):
+            if getattr(module, f"osft_{side}_free") is not None:
+                del held[f"{name}.osft_{side}_high"]
+    assert sum(held.values()) == trained.stored + trained.beside
 
 
 def test_what_is_frozen_stays_and_the_rest_moves(settings_for, tiny_model):

@@ -32,7 +32,9 @@ from mini_trainer.osft_utils import (
     optim_wrapper,
 )
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from ft_assets.training.in_process.file_tensors import keep_in_a_file
 from ft_assets.training.in_process.methods.method import Method, load_pretrained
 from resources.errors import UserError
 
@@ -60,8 +62,9 @@ class Osft(Method):
                 frozen_share=1 - settings.unfreeze_rank_ratio,
             )
             model.reinitialize_osft(decompose_existing_weights=True)
-        for module in model.osft_modules():
-            _prepare(module)
+        del plain
+        unused = [factor for module in model.osft_modules() for factor in _prepare(module)]
+        keep_in_a_file(unused, settings.run_dir)
         return model.to(settings.device)
 
     def optimizer(self, model: Any) -> torch.optim.Optimizer:
@@ -161,8 +164,12 @@ def _is_linear(module: torch.nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _prepare(module: Any) -> None:
-    """Add what the quicker products need; none of it is trained or saved."""
+def _prepare(module: Any) -> list[torch.Tensor]:
+    """Add what the quicker products need; none of it is trained or saved.
+
+    Returns:
+        the frozen factors that no step needs then, only a checkpoint and the model at the end.
+    """
     low = module.osft_params
     frozen = (module.osft_U_high * module.osft_S_high) @ module.osft_V_high
     bases = {
@@ -173,12 +180,22 @@ def _prepare(module: Any) -> None:
     for name, tensor in bases.items():
         module.register_buffer(name, tensor, persistent=False)
     module.forward = partial(_forward, module)
+    factors = (("osft_U_free", module.osft_U_high), ("osft_V_free", module.osft_V_high))
+    return [high for free, high in factors if bases[free] is not None]
 
 
 def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
     low = module.osft_params
-    trained = functional.linear(functional.linear(x, low.V_low) * low.S_low, low.U_low)
+    # What is between the factors is computed again when it is needed: it is the smaller product,
+    # and with all layers' kept a step would take more memory than with the whole matrices.
+    trained = checkpoint(
+        _low_rank, x, low, use_reentrant=False, preserve_rng_state=False, determinism_check="none"
+    )
     return functional.linear(x, module.osft_high, module.bias) + trained
+
+
+def _low_rank(x: torch.Tensor, low: Any) -> torch.Tensor:
+    return functional.linear(functional.linear(x, low.V_low) * low.S_low, low.U_low)
 
 
 def _free_basis(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor | None:
