@@ -1,7 +1,7 @@
-"""What a person sees in Dagster's UI, asked for as the browser does: over GraphQL.
+"""What a person sees and does in Dagster's UI, as the browser does it: over GraphQL.
 
 For a server that runs already: ``scripts.screenshots.running_ui`` starts ``ft ui``, which is the
-webserver, the daemon and the code location.
+webserver, the daemon and the code location; ``tests.support.daemon`` starts each by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tests.support.cluster.programs import wait_until
+
 Found = TypeVar("Found")
+LOCATION = "ft_assets"
+_REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 _OVER = {"SUCCESS", "FAILURE", "CANCELED"}
 _RUNS = """query($filter: RunsFilter!) { runsOrError(filter: $filter) {
   ... on Runs { results { runId status tags { key value } } } ... on PythonError { message } } }"""
@@ -33,6 +37,23 @@ _START = """mutation($sensor: SensorSelector!) { startSensor(sensorSelector: $se
 _EVENTS = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
   assetObservations(limit: 20) { metadataEntries { label ... on TextMetadataEntry { text } } } } } }
 """
+_ADD_DROP = """mutation($repository: RepositorySelector!, $drops: String!, $drop: String!) {
+  addDynamicPartition(
+    repositorySelector: $repository, partitionsDefName: $drops, partitionKey: $drop
+  ) { __typename ... on PythonError { message } } }"""
+_LAUNCH = """mutation($backfillParams: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfillParams) { __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PartitionKeysNotFoundError { message } ... on PythonError { message } } }"""
+_BACKFILL = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
+  ... on PartitionBackfill { status error { message } }
+  ... on BackfillNotFoundError { message } ... on PythonError { message } } }"""
+_PARTITIONS = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... on AssetNode {
+  assetPartitionStatuses { ... on DefaultPartitionStatuses {
+    materializedPartitions failedPartitions unmaterializedPartitions } } } } }"""
+_MATERIALIZATIONS = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
+  assetMaterializations(limit: 1000) { partition metadataEntries {
+    label ... on BoolMetadataEntry { boolValue } } } } } }"""
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,52 @@ class DagsterServer:
         started = self.ask(_START, sensor=_sensor(sensor))["startSensor"]
         assert started["__typename"] == "Sensor", started
 
+    def add_drop(self, pipeline: str, drop: str) -> None:
+        """As the dialog does before a drop that no run has used can be chosen."""
+        drops = f"{pipeline}_drops"
+        added = self.ask(_ADD_DROP, repository=_REPOSITORY, drops=drops, drop=drop)
+        said = added["addDynamicPartition"]
+        assert said["__typename"] == "AddDynamicPartitionSuccess", said
+
+    def launch_backfill(self, keys: Sequence[Sequence[str]], drops: Sequence[str]) -> str:
+        """What the button in the dialog does for chosen assets and drops; gives the id."""
+        params = {
+            "tags": [{"key": "dagster/from_ui", "value": "true"}],
+            "assetSelection": [{"path": list(key)} for key in keys],
+            "partitionNames": list(drops),
+            "fromFailure": False,
+        }
+        launched = self.ask(_LAUNCH, backfillParams=params)["launchPartitionBackfill"]
+        assert launched["__typename"] == "LaunchBackfillSuccess", launched
+        return launched["backfillId"]
+
+    def wait_for_backfill(self, backfill_id: str, seconds: float = 300) -> dict[str, Any]:
+        """Wait until the daemon has done all of it; gives its status then, and its error."""
+
+        def ask() -> dict[str, Any]:
+            return self.ask(_BACKFILL, id=backfill_id)["partitionBackfillOrError"]
+
+        def over() -> bool:
+            return ask()["status"] not in {"REQUESTED", "CANCELING", "FAILING"}
+
+        wait_until(over, f"the end of the backfill {backfill_id}", seconds=seconds, every=1.0)
+        return ask()
+
+    def partitions(self, key: Sequence[str]) -> dict[str, list[str]]:
+        """Which drops of an asset are materialized, which failed and which are missing."""
+        asset = self.ask(_PARTITIONS, key={"path": list(key)})["assetNodeOrError"]
+        return asset["assetPartitionStatuses"]
+
+    def found_up_to_date(self, key: Sequence[str]) -> list[tuple[str, bool]]:
+        """Per materialization of an asset: the drop, and whether it cost nothing."""
+        asset = self.ask(_MATERIALIZATIONS, key={"path": list(key)})["assetOrError"]
+        return [
+            (one["partition"], entry["boolValue"])
+            for one in asset["assetMaterializations"]
+            for entry in one["metadataEntries"]
+            if entry["label"] == "up_to_date"
+        ]
+
     def wait_for_run(self, pipeline: str, drop: str, number: int = 1, seconds: float = 600) -> str:
         """Wait until the ``number``-th run of a drop is over; gives its id.
 
@@ -136,8 +203,4 @@ class DagsterServer:
 
 
 def _sensor(name: str) -> dict[str, str]:
-    return {
-        "repositoryName": "__repository__",
-        "repositoryLocationName": "ft_assets",
-        "sensorName": name,
-    }
+    return {**_REPOSITORY, "sensorName": name}
