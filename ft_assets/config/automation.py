@@ -51,8 +51,8 @@ class AutomationConfig(Block):
     dry_run: bool = parameter(False, "Say in every look what would be run, and run nothing.")
     watch_base_model: bool = parameter(
         False,
-        "Run on the newest drop when the branch of the base model on the hub points to another "
-        "commit. Has no effect on a pinned commit or a path.",
+        "Run on the newest complete drop when the branch of the base model on the hub points to "
+        "another commit. Has no effect on a pinned commit or a path.",
     )
     max_age_hours: float = parameter(
         0.0,

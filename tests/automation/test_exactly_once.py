@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from tests.support.new_data_accumulating import AccumulatingData
+from tests.support.new_data_limited import LimitedAccumulatingData, LimitedData
 from tests.support.new_data_machine import check_sequences
 from tests.support.new_data_stores import FolderStore, S3Store
 from tests.support.new_data_world import World
@@ -38,6 +39,27 @@ def test_random_sequences_of_data_that_accumulates(instance, tmp_path):
         lambda config: World(FolderStore(tmp_path / "drops"), instance, config),
         number=30,
         machine=AccumulatingData,
+        steps=12,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_random_sequences_under_limits_and_with_base_models_that_move(instance, tmp_path):
+    check_sequences(
+        lambda config: World(FolderStore(tmp_path / "drops"), instance, config),
+        number=50,
+        machine=LimitedData,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_random_sequences_under_limits_of_data_that_accumulates(instance, tmp_path):
+    check_sequences(
+        lambda config: World(FolderStore(tmp_path / "drops"), instance, config),
+        number=15,
+        machine=LimitedAccumulatingData,
         steps=12,
     )
 

@@ -65,6 +65,19 @@ def test_places_of_change_are_bounded_and_no_drop_is_missed():
     assert len(changes.places) <= 50
 
 
+def test_what_was_let_through_is_kept_until_it_waits_no_more():
+    changes = _after("drop-1").after_letting_through({"drop-2": "a", "drop-9": "b"}, [])
+    changes = changes.after_letting_through({"drop-9": "b"}, ["drop-2"])
+    assert changes.through == {"drop-9": "b"}
+    assert changes.after_letting_through({}, []) == changes
+    assert changes.after_letting_through({}, ["drop-9"]).through == {}
+
+
+def test_what_was_let_through_is_bounded():
+    drops = {f"drop-{number}": "a" for number in range(300)}
+    assert len(Changes().after_letting_through(drops, []).through) == 200
+
+
 def test_of_two_looks_that_write_at_the_same_time_one_is_told_that_it_came_second():
     with dg.DagsterInstance.ephemeral() as instance:
         storage = instance.run_storage
@@ -73,4 +86,4 @@ def test_of_two_looks_that_write_at_the_same_time_one_is_told_that_it_came_secon
         other = before.after_asking("drop-2", "own", None)
         assert write_changes(storage, "p", one)
         assert not write_changes(storage, "p", other)
-        assert read_changes(storage, "p") == one
+        assert read_changes(storage, "p").newest == one.newest == "drop-1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +113,35 @@ def test_a_model_that_goes_back_and_forth_runs_each_time(world, hub):
     assert again.tags["ft/token"] == commit_of(NEW)
 
 
+def test_a_drop_whose_own_run_was_to_take_the_commit_and_that_is_gone_loses_no_commit(world, hub):
+    here = world()
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    here.rest()
+    _move(hub)
+    here.store.put("drop-2", "a.jsonl", ROWS)
+    here.tick(killed_after="evaluated")
+    here.store.delete("drop-2")
+    here.rest()
+    assert _runs(here)[1:] == [("(base model org/model):3", "drop-1")]
+
+
+def test_a_model_that_cannot_be_looked_at_hides_no_other_one(instance, hub, tmp_path):
+    hub.models["org/other"] = Repo({"main": OLD})
+    config = {
+        "automation": {"quiet": 0, "watch_base_model": True},
+        "training": {"base_model": "org/model"},
+        "recipes": {"other": {"base_model": "org/other"}},
+    }
+    here = World(FolderStore(tmp_path / "drops"), instance, config)
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    here.rest()
+    del hub.models["org/model"]
+    hub.models["org/other"].branches["main"] = NEW
+    here.rest()
+    assert _runs(here)[1:] == [("(base model org/other):2", "drop-1")]
+    assert here.reasons[-1].startswith("The base model could not be looked at: ")
+
+
 @pytest.mark.parametrize("newest", ["unmarked", "written again", "deleted", "asked for by nobody"])
 def test_it_runs_the_newest_drop_that_is_complete(world, hub, newest):
     here = world(marker="_SUCCESS")
@@ -167,12 +195,24 @@ def test_a_dry_run_says_which_drop_it_would_run(world, hub):
 
 def test_a_budget_that_is_used_up_is_told_and_the_commit_waits(world, hub):
     here = world(runs_per_day=1)
-    here.now = datetime.now(UTC).timestamp()
     here.store.put("drop-1", "a.jsonl", ROWS)
-    here.rest()
+    here.tick()
     _move(hub)
     used_up = "the budget of 1 automatic runs in 24 hours is used up"
     assert _look(here) == f"{MOVED}{used_up}"
     here.now += 25 * 3600
     here.rest()
     assert _runs(here)[1:] == [("(base model org/model):2", "drop-1")]
+
+
+def test_a_run_for_a_commit_that_was_not_made_yet_uses_the_budget(world, hub):
+    here = world(runs_per_day=2)
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    here.tick()
+    _move(hub)
+    here.tick(killed_after="evaluated")
+    here.store.put("drop-2", "a.jsonl", ROWS)
+    here.tick()
+    assert _runs(here)[1:] == [("(base model org/model):2", "drop-1")]
+    here.rest()
+    assert _runs(here)[2:] == [("drop-2:1", "drop-2")]

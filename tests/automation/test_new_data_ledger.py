@@ -67,6 +67,18 @@ def test_the_run_key_follows_from_the_row():
     assert SECOND.run_key("drop-1") == "drop-1:2:" + "b" * 16
 
 
+def test_a_row_whose_run_is_another_rows_keeps_the_key_of_that_one(ledger):
+    taken = Asked(2, "c" * 40, seen=False, by=FIRST.run_key("drop-1"))
+    assert ledger.move({"model": taken}) == {"model": taken}
+    assert taken.run_key("model") == FIRST.run_key("drop-1")
+
+
+def test_a_turn_is_taken_by_one_and_comes_after_those_that_were_taken(ledger):
+    for turn in range(12):
+        assert ledger.turn() == turn
+        assert [ledger.take(turn), ledger.take(turn)] == [True, False]
+
+
 def _race(storage):
     """Many writers of one number at the same time; what each of them then reads."""
     start, read = threading.Barrier(8), []

@@ -9,10 +9,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ft_assets.automation.new_data import look, rows, tick
+from ft_assets.automation.new_data import look as look_module
+from ft_assets.automation.new_data import rows, tick
 from resources.sources import SourceUnavailableError
+from tests.support.new_data_looks import look
 from tests.support.new_data_stores import FolderStore
-from tests.support.new_data_world import World, times_asked
+from tests.support.new_data_world import STEPS, World, times_asked
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n'
 DAMAGED = b"not gzip"
@@ -27,7 +29,25 @@ def world(instance: dg.DagsterInstance, tmp_path: Path) -> Callable[..., World]:
     return make
 
 
+def test_a_drop_with_too_few_rows_waits_until_it_has_grown(world):
+    here = world(min_new_rows=5)
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    assert look(here) == "drop-1: 3 rows, waits for 5"
+    here.store.put("drop-1", "b.jsonl", ROWS)
+    here.tick()
+    assert times_asked(here) == {"drop-1": 1}
+
+
 # When data accumulates
+
+
+def test_when_data_accumulates_the_rows_of_all_that_waits_count_together(world):
+    here = world({"accumulate": True}, min_new_rows=5)
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    assert look(here) == "drop-1: 3 rows, waits for 5"
+    here.store.put("drop-2", "a.jsonl", ROWS)
+    here.rest()
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1}
 
 
 @pytest.fixture
@@ -61,6 +81,17 @@ def test_the_rows_of_drops_that_run_again_are_not_counted_as_new(accumulated):
     assert here.reasons[-1] == "drop-4: 3 rows, waits for 7"
 
 
+@pytest.mark.parametrize("step", STEPS)
+def test_what_was_let_through_with_others_does_not_wait_after_a_look_that_was_killed(world, step):
+    """The drops that are asked for first take the rows with them by which the others had enough."""
+    here = world({"accumulate": True}, min_new_rows=5)
+    for drop in ("drop-1", "drop-2"):
+        here.store.put(drop, "a.jsonl", ROWS)
+    here.tick(killed_after=step)
+    here.rest()
+    assert times_asked(here) == {"drop-1": 1, "drop-2": 1}
+
+
 # Drops that cannot be read
 
 
@@ -92,7 +123,7 @@ def test_a_drop_that_could_not_be_read_once_is_read_again(world, monkeypatch):
 
 
 def test_damaged_drops_do_not_fill_what_is_watched(world, monkeypatch):
-    monkeypatch.setattr(look, "WATCHED", 3)
+    monkeypatch.setattr(look_module, "WATCHED", 3)
     here = world(min_new_rows=2)
     for number in range(5):
         here.store.put(f"a-{number}", "a.jsonl.gz", DAMAGED)

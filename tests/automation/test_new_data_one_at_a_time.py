@@ -11,10 +11,11 @@ import pytest
 from ft_assets.automation.one_at_a_time import one_at_a_time
 from ft_assets.config import Pipeline, PipelineSpec
 from tests.support.new_data_stores import FolderStore
-from tests.support.new_data_world import World
+from tests.support.new_data_world import World, times_asked
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n'
 CHAMPION = {"start_from": "champion"}
+STARTING = dg.DagsterRunStatus.STARTING
 DROPS = ("drop-1", "drop-2", "drop-10")
 
 
@@ -111,3 +112,48 @@ def test_a_run_that_was_not_launched_yet_comes_first_while_its_drop_is_there(wor
     here.end_all()
     _look(here)
     assert _asked(here) == ["drop-1", "drop-0"]
+
+
+@pytest.mark.parametrize("step", ["evaluated", "created"])
+@pytest.mark.parametrize("config", [{"dataset": {"accumulate": True}}, {"training": CHAMPION}])
+def test_a_drop_that_comes_back_waits_for_the_run_that_began_in_its_place(world, config, step):
+    here = world(**config)
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    here.tick(killed_after=step)
+    here.store.delete("drop-1")
+    here.store.put("drop-2", "a.jsonl", ROWS)
+    here.tick()
+    here.store.put("drop-1", "a.jsonl", ROWS)
+    assert _look(here).startswith("drop-1: waits for the run of drop-2, one at a time")
+    here.end_all()
+    _look(here)
+    begun = [run.tags["ft/drop"] for run in here.runs() if run.status is STARTING]
+    assert begun == ["drop-1"]
+
+
+# When data accumulates
+
+
+def test_accumulated_drops_run_one_at_a_time_the_oldest_first(world):
+    here = world(dataset={"accumulate": True})
+    for drop in ("drop-10", "drop-2"):
+        here.store.put(drop, "a.jsonl", ROWS)
+    here.tick()
+    assert times_asked(here) == {"drop-2": 1}
+    waits = "drop-10: waits for the run of drop-2, one at a time as data accumulates"
+    assert _look(here) == waits
+    here.end_all()
+    here.tick()
+    assert times_asked(here) == {"drop-2": 1, "drop-10": 1}
+
+
+@pytest.mark.parametrize("change", ["changed", "late"])
+def test_a_change_makes_the_accumulated_drops_behind_it_run_again(world, change):
+    here = world(dataset={"accumulate": True})
+    for drop in ("drop-1", "drop-3", "drop-4"):
+        here.store.put(drop, "a.jsonl", ROWS)
+    here.rest()
+    here.store.put("drop-3" if change == "changed" else "drop-2", "b.jsonl", ROWS)
+    here.rest()
+    expected = {"drop-1": 1, "drop-3": 2, "drop-4": 2}
+    assert times_asked(here) == (expected if change == "changed" else {**expected, "drop-2": 1})

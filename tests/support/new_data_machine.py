@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import dagster as dg
+from dagster._core.events import DagsterEventType
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
@@ -31,25 +32,34 @@ NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
 DROPS = ("drop-1", "drop-2", "drop-10", "2026-01-05", "Zebra", "0")
 NO_DROPS = ("-dash", ".hidden", "with space", "ümlaut")
 FILES = ("a.jsonl", "b.jsonl")
-CONTENTS = (b'{"a": 1}\n', b'{"a": 22}\n', b'{"a": 333}\n')
+CONTENTS = (b'{"a": 1}\n', b'{"a": 22}\n' * 2, b'{"a": 333}\n' * 3)
 CONFIGS: tuple[dict[str, Any], ...] = (
     {"automation": {"quiet": 30}},
     {"automation": {"quiet": 0}},
     {"automation": {"quiet": 30, "marker": "_SUCCESS"}},
 )
 
+ENDS = (
+    (DagsterEventType.PIPELINE_SUCCESS, False),
+    (DagsterEventType.PIPELINE_FAILURE, False),
+    (DagsterEventType.PIPELINE_FAILURE, True),
+    (DagsterEventType.PIPELINE_CANCELED, False),
+)
+"""How a run ends, and whether Dagster launches another one in its place."""
+
 drops, files = st.sampled_from(DROPS), st.sampled_from(FILES)
-contents = st.sampled_from(CONTENTS)
+contents, ends = st.sampled_from(CONTENTS), st.sampled_from(ENDS)
 
 
 class NewData(RuleBasedStateMachine):
     """Anything that can happen to a source, a daemon and a clock."""
 
     make_world: Callable[[dict[str, Any]], World]
+    configs = CONFIGS
 
-    @initialize(config=st.sampled_from(CONFIGS))
-    def begin(self, config: dict[str, Any]) -> None:
-        self.world = self.make_world(config)
+    @initialize(data=st.data())
+    def begin(self, data: st.DataObject) -> None:
+        self.world = self.make_world(data.draw(st.sampled_from(self.configs)))
         self.made = 0
         self.history: dict[str, list[str]] = {}
         """Per drop its versions in order, with no version twice in a row."""
@@ -153,9 +163,10 @@ class NewData(RuleBasedStateMachine):
     def run_storage_is_up_to_date(self) -> None:
         self.world.hidden.clear()
 
-    @rule()
-    def runs_end(self) -> None:
-        self.world.end_all()
+    @rule(end=ends)
+    def runs_end(self, end: tuple[DagsterEventType, bool]) -> None:
+        """A version whose run failed, or was canceled, is not asked for again either."""
+        self.world.end_all(*end)
 
     @rule()
     def cursor_is_reset(self) -> None:
@@ -166,7 +177,7 @@ class NewData(RuleBasedStateMachine):
     def rest(self) -> None:
         self.world.rest()
         for drop in DROPS:
-            token = self.world.token(drop)
+            token = self.version(drop)
             known = self.rested.setdefault(drop, [])
             if token is not None and known[-1:] != [token]:
                 known.append(token)
@@ -193,10 +204,11 @@ class NewData(RuleBasedStateMachine):
             drop: [token for _, token in given]
             for drop, given in asked_of(self.world.runs()).items()
         }
-        assert all(run.status is not NOT_STARTED for run in self.world.runs())
+        there = [run for run in self.world.runs() if self.world.token(run.tags["ft/drop"])]
+        assert all(run.status is not NOT_STARTED for run in there)
         for drop, known in self.rested.items():
             assert _is_subsequence(known, asked.get(drop, [])), (drop, known, asked.get(drop))
-            if (token := self.world.token(drop)) is not None:
+            if (token := self.version(drop)) is not None:
                 assert asked[drop][-1] == token, (drop, asked[drop], token)
         partitions = set(self.world.instance.get_dynamic_partitions(f"{NAME}_drops"))
         assert set(asked) <= partitions <= set(DROPS)
@@ -212,8 +224,12 @@ class NewData(RuleBasedStateMachine):
         if marker is not None:
             self.world.store.put(drop, marker, b"")
 
+    def version(self, drop: str) -> str | None:
+        """The version of a drop that a run is asked for, now or later."""
+        return self.world.token(drop)
+
     def _remember(self, drop: str) -> None:
-        token = self.world.token(drop)
+        token = self.version(drop)
         known = self.history.setdefault(drop, [])
         if token is not None and known[-1:] != [token]:
             known.append(token)

@@ -1,4 +1,8 @@
-"""Stores of drops for the tests of the new-data sensor: a folder, and a prefix on an S3 server."""
+"""Stores of drops for the tests of the new-data sensor: a folder, and a prefix on an S3 server.
+
+What a source does that no test can bring about from outside is switched on in ``LISTS_TWICE`` and
+``HUB``.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from resources.sources import Sources
+from resources.sources import Sources, SourceUnavailableError
 from resources.sources.drops import DropPage
 
 
@@ -69,7 +73,14 @@ class S3Store:
 
 
 class _Sources(Sources):
-    """The real source; a listing can repeat what stands before the position."""
+    """The real source; a listing can repeat what stands before the position, and a hub be moved."""
+
+    def hub_model_revision(self, base_model: str) -> str | None:
+        if base_model not in HUB:
+            return super().hub_model_revision(base_model)
+        if not (commit := HUB[base_model]):
+            raise SourceUnavailableError("the hub does not answer")
+        return commit
 
     def drop_pages(self, uri_template: str, positions: Sequence[str], **how: Any) -> list[DropPage]:
         pages = super().drop_pages(uri_template, positions, **how)
@@ -81,3 +92,6 @@ class _Sources(Sources):
 
 LISTS_TWICE: list[bool] = []
 """Not empty: the next listings name objects that they have named before."""
+
+HUB: dict[str, str] = {}
+"""The commits of base models, by name; an empty one: the hub does not answer. Others are real."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.support.new_data_stores import Store
 
 NAME = "world"
 SENSOR = f"{NAME}_new_data"
+DAY = 24 * 3600.0
 STEPS = ("evaluated", "partitions", "reserved", "created", "launched")
 """After which the daemon can be killed."""
 
@@ -57,7 +59,9 @@ class World:
     reasons: list[str] = field(default_factory=list)
     looks: int = 0
     made: int = 0
-    """Runs that were made."""
+    """Runs that were made because the sensor asked for them."""
+    heard: list[Callable[[list[dg.RunRequest]], None]] = field(default_factory=list[Any])
+    """Told what each look has asked for, before the daemon does anything about it."""
 
     def __post_init__(self) -> None:
         self.store.clear()
@@ -67,6 +71,7 @@ class World:
                 "name": NAME,
                 "dataset": {"uri": self.store.uri, **self.config.get("dataset", {})},
                 "training": self.config.get("training", {}),
+                "recipes": self.config.get("recipes", {}),
                 "automation": self.config.get("automation", {}),
             }
         )
@@ -84,7 +89,10 @@ class World:
             dg.build_sensor_context(self.instance, cursor=cursor) as context,
         ):
             function: Any = self.sensor._raw_fn
-            return function(context, sources=self.store.sources)
+            result = function(context, sources=self.store.sources)
+        for hears in self.heard:
+            hears(list(result.run_requests or []))
+        return result
 
     def token(self, drop: str) -> str | None:
         """The version that the drop has at its source."""
@@ -146,13 +154,7 @@ class World:
                         else {}
                     ),
                 }
-                run = DagsterRun(
-                    job_name=NAME,
-                    run_id=make_new_run_id(),
-                    tags=tags,
-                    status=dg.DagsterRunStatus.NOT_STARTED,
-                )
-                self.instance.add_run(run)
+                run = self._make(tags, dg.DagsterRunStatus.NOT_STARTED)
                 self.made += 1
             if killed_after == "created":
                 return
@@ -161,17 +163,39 @@ class World:
             if killed_after == "launched":
                 return
 
+    def _make(
+        self, tags: dict[str, str], status: dg.DagsterRunStatus, parent: str | None = None
+    ) -> DagsterRun:
+        run = DagsterRun(
+            job_name=NAME,
+            run_id=make_new_run_id(),
+            tags=tags,
+            status=status,
+            parent_run_id=parent,
+            root_run_id=parent,
+        )
+        made_at = datetime.fromtimestamp(self.now, UTC).replace(tzinfo=None)
+        self.instance.run_storage.add_historical_run(run, made_at)
+        return run
+
     def end(self, run_id: str, event: DagsterEventType) -> None:
         """Let a run come to a state."""
         self.instance.run_storage.handle_run_event(
             run_id, DagsterEvent(event_type_value=event.value, job_name=NAME)
         )
 
-    def end_all(self) -> None:
-        """Let all runs that were launched succeed."""
-        for run in self.runs():
+    def end_all(
+        self, how: DagsterEventType = DagsterEventType.PIPELINE_SUCCESS, retried: bool = False
+    ) -> None:
+        """Let all runs that were launched come to an end.
+
+        ``retried``: Dagster launches another run in the place of each, with all of its tags.
+        """
+        for run in self.runs(with_retries=True):
             if run.status is dg.DagsterRunStatus.STARTING:
-                self.end(run.run_id, DagsterEventType.PIPELINE_SUCCESS)
+                self.end(run.run_id, how)
+                if retried:
+                    self._make({**run.tags}, run.status, run.run_id)
 
     def _existing(self, run_key: str) -> DagsterRun | None:
         runs = self.instance.run_storage.get_runs(
@@ -180,17 +204,25 @@ class World:
         ours = [run for run in runs if run.tags.get("dagster/sensor_name") == SENSOR]
         return ours[0] if ours else None
 
-    def runs(self) -> list[DagsterRun]:
-        """All runs, in the order in which they were made."""
-        return list(self.instance.run_storage.get_runs())[::-1]
+    def runs(self, *, with_retries: bool = False) -> list[DagsterRun]:
+        """All runs that the sensor asked for, in the order in which they were made."""
+        runs = self.instance.run_storage.get_runs()
+        return [run for run in runs if with_retries or run.parent_run_id is None][::-1]
+
+    def begun(self) -> list[tuple[float, DagsterRun]]:
+        """All runs and when they were made, in that order."""
+        records = self.instance.run_storage.get_run_records()
+        return [(record.create_timestamp.timestamp(), record.dagster_run) for record in records][
+            ::-1
+        ]
 
     def rest(self, looks: int = 40) -> None:
         """Let nothing happen until the sensor has nothing more to ask for."""
         self.hidden.clear()
-        quiet = self.pipeline.spec.automation.quiet
+        automation = self.pipeline.spec.automation
         idle = 0
         for _ in range(looks):
-            self.now += quiet + 1
+            self.now += automation.quiet + 1 + (DAY if automation.runs_per_day else 0)
             idle = 0 if self.tick() else idle + 1
             if self.pipeline.spec.dataset.accumulate:
                 self.end_all()
@@ -219,6 +251,8 @@ def asked_of(runs: list[DagsterRun]) -> dict[str, list[tuple[int, str]]]:
     """The numbers and tokens that were asked for by drop, in the order of their numbers."""
     asked: dict[str, list[tuple[int, str]]] = {}
     for run in runs:
+        if of_base_model(run):
+            continue
         asked.setdefault(run.tags["ft/drop"], []).append((number_of(run), run.tags["ft/token"]))
     return {drop: sorted(given) for drop, given in asked.items()}
 
@@ -226,6 +260,11 @@ def asked_of(runs: list[DagsterRun]) -> dict[str, list[tuple[int, str]]]:
 def times_asked(world: World) -> dict[str, int]:
     """How often each drop was asked for."""
     return {drop: len(given) for drop, given in asked_of(world.runs()).items()}
+
+
+def of_base_model(run: DagsterRun) -> bool:
+    """Whether a commit of a base model asked for the run, and no data."""
+    return run.tags.get("dagster/run_key", "").startswith("(base model ")
 
 
 def number_of(run: DagsterRun) -> int:

@@ -36,18 +36,22 @@ def names_of(rows: Iterable[str]) -> list[str]:
     return [row.removeprefix(_ROW).removesuffix(")") for row in rows]
 
 
-def revisions(models: Iterable[str], sources: Sources) -> dict[str, str]:
-    """The commit of each model that can move, by its row.
+def revisions(models: Iterable[str], sources: Sources) -> tuple[dict[str, str], list[str]]:
+    """The commit of each model that can move, by its row; what is to say of the others.
 
-    Raises:
-        UserError: no such model; SourceUnavailableError when the hub does not answer.
+    One that is not there, or whose hub does not answer, hides none of the others.
     """
     found: dict[str, str] = {}
+    trouble: list[str] = []
     for model in models:
-        commit = sources.hub_model_revision(model)
+        try:
+            commit = sources.hub_model_revision(model)
+        except UserError as error:
+            trouble.append(f"The base model could not be looked at: {error}")
+            continue
         if commit is not None:
             found[row_of(model)] = commit
-    return found
+    return found, trouble
 
 
 def first_seen(commits: Mapping[str, str], asked: Mapping[str, Asked]) -> dict[str, Asked]:
@@ -55,13 +59,24 @@ def first_seen(commits: Mapping[str, str], asked: Mapping[str, Asked]) -> dict[s
     return {row: Asked(1, commit, seen=True) for row, commit in commits.items() if row not in asked}
 
 
-def moved(commits: Mapping[str, str], asked: Mapping[str, Asked]) -> dict[str, Asked]:
-    """The rows of models that have a new commit; a model whose last one has no run yet waits."""
+def moved(
+    commits: Mapping[str, str], asked: Mapping[str, Asked], awaited: Collection[str]
+) -> dict[str, Asked]:
+    """The rows of models that have a new commit; a model whose last one has no run yet waits.
+
+    Where a drop's own run was to take the last one, and that drop is not there any more, the
+    commit is new again.
+    """
     return {
         row: Asked(before.number + 1, commit, seen=False)
         for row, commit in commits.items()
-        if (before := asked[row]).seen and before.token != commit
+        if ((before := asked[row]).seen and before.token != commit)
+        or (not before.seen and before.by and _drop_of(before.by) not in awaited)
     }
+
+
+def _drop_of(run_key: str) -> str:
+    return run_key.rsplit(":", 2)[0]
 
 
 def newest_complete(

@@ -37,21 +37,24 @@ class Asked:
     token: str
     seen: bool
     """Whether the run was seen in the run storage."""
+    by: str = ""
+    """The key of another row's run, where that one is the run."""
 
     def run_key(self, drop: str) -> str:
         """The key under which Dagster makes one run and no second one."""
-        return f"{drop}:{self.number}:{self.token[:SHORT]}"
+        return self.by or f"{drop}:{self.number}:{self.token[:SHORT]}"
 
     def row(self) -> str:
         """As it stands in the table; rows of one drop compare as text."""
-        return f"{self.number:0{_NUMBER_DIGITS}d}{int(self.seen)}{self.token}"
+        row = f"{self.number:0{_NUMBER_DIGITS}d}{int(self.seen)}{self.token}"
+        return f"{row} {self.by}" if self.by else row
 
     @staticmethod
     def of_row(row: str) -> Asked:
         """What ``row`` wrote."""
-        return Asked(
-            int(row[:_NUMBER_DIGITS]), row[_ORDER:], seen=row[_NUMBER_DIGITS:_ORDER] == "1"
-        )
+        token, _, by = row[_ORDER:].partition(" ")
+        seen = row[_NUMBER_DIGITS:_ORDER] == "1"
+        return Asked(int(row[:_NUMBER_DIGITS]), token, seen=seen, by=by)
 
 
 class Ledger:
@@ -60,6 +63,7 @@ class Ledger:
     def __init__(self, storage: RunStorage, pipeline: str) -> None:
         self._storage = storage
         self._prefix = f"ft/asked/{pipeline}/"
+        self._turn = f"ft/turn/{pipeline}"
 
     def read(self, drops: Iterable[str]) -> dict[str, Asked]:
         """What has been asked for of these drops; those that were never asked for are left out."""
@@ -89,21 +93,36 @@ class Ledger:
             put_forward(storage, self._prefix + drop, asked.row(), _ORDER)
         return self.read(to)
 
+    def turn(self) -> int:
+        """How many looks have asked for something that there was room for."""
+        return int(self._storage.get_cursor_values({self._turn}).get(self._turn, 0))
+
+    def take(self, turn: int) -> bool:
+        """Take the turn that comes after this one; False when another look has taken it."""
+        storage = sql_storage(self._storage)
+        return put_forward(storage, self._turn, f"{turn + 1:0{_NUMBER_DIGITS}d}", _NUMBER_DIGITS)
+
+
+def made(instance: dg.DagsterInstance, pipeline: str, run_key: str) -> list[dg.DagsterRun]:
+    """The automatic runs of the pipeline with this key: none, one, or also those in its place."""
+    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY: run_key}))
+    return [run for run in runs if run.tags.get(AUTOMATIC) == pipeline]
+
 
 def launched(instance: dg.DagsterInstance, pipeline: str, run_key: str) -> bool:
     """Whether an automatic run of the pipeline with this key was launched.
 
     One that was made and not launched is asked for again: Dagster then launches it.
     """
-    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY: run_key}))
-    return any(
-        run.status is not dg.DagsterRunStatus.NOT_STARTED and run.tags.get(AUTOMATIC) == pipeline
-        for run in runs
-    )
+    runs = made(instance, pipeline, run_key)
+    return any(run.status is not dg.DagsterRunStatus.NOT_STARTED for run in runs)
 
 
-def put_forward(storage: SqlRunStorage, key: str, value: str, order: int) -> None:
-    """Write a row whose first ``order`` characters are larger than those that stand there."""
+def put_forward(storage: SqlRunStorage, key: str, value: str, order: int) -> bool:
+    """Write a row whose first ``order`` characters are larger than those that stand there.
+
+    Of those who write the same ones at the same time, it is True for one.
+    """
     import sqlalchemy
     from dagster._core.storage.runs.schema import KeyValueStoreTable
     from sqlalchemy.exc import IntegrityError
@@ -117,13 +136,14 @@ def put_forward(storage: SqlRunStorage, key: str, value: str, order: int) -> Non
     )
     with storage.connect() as connection:
         if connection.execute(forward).rowcount:
-            return
+            return True
     try:
         with storage.connect() as connection:
             connection.execute(KeyValueStoreTable.insert().values(key=key, value=value))
     except IntegrityError:  # there is a row: it is as far, or came between the two statements
         with storage.connect() as connection:
-            connection.execute(forward)
+            return bool(connection.execute(forward).rowcount)
+    return True
 
 
 def sql_storage(storage: RunStorage) -> SqlRunStorage:

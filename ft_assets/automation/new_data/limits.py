@@ -40,14 +40,20 @@ class Room:
     reason: str = ""
 
 
+def bounded(pipeline: Pipeline) -> bool:
+    """Whether there is a bound to what may run that a look can come too late for."""
+    config = pipeline.spec.automation
+    return one_at_a_time(pipeline) or config.cool_down > 0 or config.runs_per_day > 0
+
+
 def room(pipeline: Pipeline, instance: dg.DagsterInstance, now: float, awaited: list[str]) -> Room:
     """How many further runs may be asked for, when those of ``awaited`` may have no run yet."""
     config = pipeline.spec.automation
     if len(awaited) >= AWAITED:
         return Room(0, f"waits for the {len(awaited)} runs that were asked for")
     alone = one_at_a_time(pipeline)
-    if alone and (going_on := awaited or _going_on(pipeline, instance)):
-        return Room(0, f"waits for the run of {going_on[0]}, one at a time {_why_alone(pipeline)}")
+    if alone and (before := awaited or going_on(pipeline, instance)):
+        return Room(0, f"waits for the run of {before[0]}, one at a time {_why_alone(pipeline)}")
     runs = 1 if alone or config.cool_down else ASKS
     if config.cool_down and (left := _cools_down(pipeline, instance, now, awaited)) > 0:
         return Room(0, f"cools down for {left:.0f} s more after the run before")
@@ -75,7 +81,8 @@ def _why_alone(pipeline: Pipeline) -> str:
     return "as each starts from the champion"
 
 
-def _going_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:
+def going_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> list[str]:
+    """The drop of an automatic run that was launched and is not over, if there is one."""
     filters = dg.RunsFilter(tags={AUTOMATIC: pipeline.spec.name}, statuses=_GOING_ON)
     return [run.tags.get(DROP, run.run_id) for run in instance.get_runs(filters, limit=1)]
 

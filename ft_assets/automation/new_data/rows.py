@@ -22,6 +22,7 @@ def enough(
     *,
     least: int,
     together: bool,
+    let: Mapping[str, str],
     reruns: Collection[str],
     count: Callable[[str], int | None],
     now: float,
@@ -33,6 +34,7 @@ def enough(
         watched: what is known of them.
         least: rows that are enough; 0 lets all through.
         together: whether all drops count as one.
+        let: the versions that were let through before, with others that have been asked for since.
         reruns: those that bring no row of their own: they run again for a drop before them, which
             had rows enough, and go through.
         count: the rows of a drop, at least up to ``least``; None where they cannot be read.
@@ -50,7 +52,9 @@ def enough(
     through = [
         drop
         for drop in complete
-        if drop in reruns or _has_enough(after[drop], least, all_rows if together else None)
+        if drop in reruns
+        or let.get(drop) == after[drop].token
+        or _has_enough(after[drop], least, all_rows if together else None)
     ]
     for drop in through:
         after[drop] = after[drop].model_copy(update={"enough": True})
@@ -80,12 +84,5 @@ def reruns(changes: Changes, own: Mapping[str, str], asked: Mapping[str, Asked])
     return {
         drop
         for drop, token in own.items()
-        if (before := asked.get(drop)) is not None and _is_known(changes, drop, token, before)
+        if (before := asked.get(drop)) is not None and changes.knows(token, before)
     }
-
-
-def _is_known(changes: Changes, drop: str, own: str, before: Asked) -> bool:
-    # A version that is known touches no drop behind it when it is asked for. The newest drop has
-    # none behind it: suppose that there is one.
-    supposed = changes.model_copy(update={"newest": f"{drop}0"})
-    return supposed.after_asking(drop, own, before) == supposed

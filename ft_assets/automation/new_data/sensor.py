@@ -12,7 +12,8 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from ft_assets.automation.new_data.tick import Ask, Outcome, tick
+from ft_assets.automation.new_data.looking import Ask, Outcome
+from ft_assets.automation.new_data.tick import tick
 from ft_assets.automation.tags import AUTOMATIC, DROP, TOKEN
 from ft_assets.config import Pipeline
 from resources.sources import Sources
