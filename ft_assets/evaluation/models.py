@@ -11,6 +11,7 @@ a tokenizer without chat template, a length that the model does not have.
 from __future__ import annotations
 
 import gc
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,12 +21,12 @@ from ft_assets.evaluation.cache import ResultCache
 from ft_assets.evaluation.cache_context import numbers_context
 from ft_assets.evaluation.cache_model import CachedModel
 from ft_assets.evaluation.chat_lm import chat_scoring_lm
+from ft_assets.evaluation.generating_model import GeneratingModel
 from ft_assets.evaluation.scoring import ChatModel, encode_row
+from ft_assets.evaluation.vllm_lm import open_vllm
 from ft_assets.evaluation.vllm_model import (
-    GeneratingModel,
     free_gpu_share,
     generating_backend,
-    load_vllm,
     vllm_arguments,
     vllm_context,
 )
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from ft_assets.evaluation.held_out import HeldOutRows
     from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
+
+_log = logging.getLogger(__name__)
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 # lm-eval finds "auto" by trying until memory runs out, which on a CPU ends the process.
@@ -66,7 +69,7 @@ def check_model(
     who = f"model {model.name} ({model.path})"
     folder = _folder(model, who, subfolder=str(plan.model_args.get("subfolder", "")))
     _check_dtype(plan.model_args)
-    generating_backend(plan.backend, plan.model_args)
+    generating_backend(plan.backend, plan.model_args, plan.gen_kwargs)
     config, tokenizer = _config_and_tokenizer(folder, who, _trusted(plan))
     _check_kind(config, who)
     _check_length(config, plan.max_length, who)
@@ -94,7 +97,7 @@ def load(
     lm.quiet = plan.verbosity != "DEBUG"
     lm.chat_batch = plan.batch
     lm.on_scored = on_scored
-    if generating_backend(plan.backend, plan.model_args) == "vllm":
+    if generating_backend(plan.backend, plan.model_args, plan.gen_kwargs) == "vllm":
         lm = _with_vllm(lm, model, plan)
     return lm if plan.cache is None or not model.digest else _cached(lm, model, plan)
 
@@ -134,16 +137,27 @@ def _with_vllm(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> Chat
     """The model with vLLM beside it, which is loaded when the first text is asked for."""
 
     def load_other() -> Any:
-        _ = lm.model  # read first: vLLM takes what is left of the GPU's memory
+        free_share = None
+        if lm.device.type == "cuda":
+            _ = lm.model  # read first: vLLM takes what is left of the GPU's memory
+            free_share = free_gpu_share()
         arguments = vllm_arguments(
             plan.model_args,
             path=str(model.path),
             max_length=lm.max_length,
+            dtype=lm.dtype_name,
             batch=plan.batch,
             seed=plan.seed,
-            free_share=free_gpu_share(),
+            free_share=free_share,
         )
-        return load_vllm(arguments)
+        try:
+            return open_vllm(arguments)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            _log.warning("vLLM cannot load %s", model.path, exc_info=True)
+            who = f"model {model.name} ({model.path})"
+            raise UserError(
+                f"{who} cannot be loaded in vLLM: {error}; set the evaluation's backend to hf"
+            ) from error
 
     return cast("ChatModel", GeneratingModel(lm, load_other, "vllm"))
 
@@ -161,10 +175,17 @@ def _cached(lm: ChatModel, model: CheckedModel, plan: EvaluationPlan) -> ChatMod
     )
 
     def extra(request_type: str, task: str) -> dict[str, Any]:
-        return vllm_context(arguments) if backend_of(lm, request_type, task) == "vllm" else {}
+        return vllm_context() if backend_of(lm, request_type, task) == "vllm" else {}
 
     cache = ResultCache(Path(str(plan.cache)), model.digest, context)
     return cast("ChatModel", CachedModel(lm, cache, seed=plan.seed, extra=extra))
+
+
+def close(lm: object) -> None:
+    """End what a model has beside itself: vLLM, which keeps its memory else."""
+    closing: Callable[[], None] | None = getattr(lm, "close", None)
+    if closing is not None:
+        closing()
 
 
 def release() -> None:

@@ -24,10 +24,14 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def keep_local() -> None:
-    """Stop ``datasets`` from telling a server about every load, of local data too."""
+    """Stop ``datasets`` from telling a server about every load, of local data too.
+
+    And vLLM of every start, with the model's architecture and the machine.
+    """
     from datasets import config
 
     config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 
 def silence_before_import() -> None:
@@ -36,6 +40,8 @@ def silence_before_import() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # lm-eval's bootstrap would fork one process per core, each a copy of this one.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what its C++ and vLLM's say
 
 
 @contextmanager

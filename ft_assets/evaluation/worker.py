@@ -10,6 +10,7 @@ stderr and in ``error.json``. Anything else is a fault of the program, with a tr
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from ft_assets.evaluation.generation_rows import chosen_rows
 from ft_assets.evaluation.held_out import HeldOutRows, read_left_out
 from ft_assets.evaluation.held_out_run import answer_held_out, held_out_samples, score_held_out
 from ft_assets.evaluation.lm_tasks import run_task, seeds_of
-from ft_assets.evaluation.models import CheckedModel, backend_of, check_model, load, release
+from ft_assets.evaluation.models import CheckedModel, backend_of, check_model, close, load, release
 from ft_assets.evaluation.noise import (
     keep_local,
     logging_to,
@@ -35,7 +36,7 @@ from ft_assets.evaluation.summary import EvaluationSummary, summarise
 from ft_assets.evaluation.task_versions import SCORING_VERSION, held_out_version, task_version
 from ft_assets.evaluation.tasks import BuiltTask, build_tasks
 from resources.errors import UserError
-from resources.launcher.child import die_with_parent, leave, open_reporter
+from resources.launcher.child import PARENT, die_with_parent, leave, open_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -197,6 +198,7 @@ def _evaluate(model: CheckedModel, job: _Job) -> _ModelResults:
         results.documents.update(scored.documents)
         results.backends.update(scored.backends)
         progress.add(task.documents, task.name)
+    close(lm)
     results.seconds = time.monotonic() - started
     progress.say("done")
     return results
@@ -226,6 +228,10 @@ def _refused(message: str) -> int:
     return 2
 
 
-if __name__ == "__main__":
+if __name__ in ("__main__", "__mp_main__"):
+    # The second is the name in processes that this one starts: vLLM's on a GPU, which would outlive
+    # it when it is killed, and keep the GPU's memory.
     die_with_parent()
+    os.environ[PARENT] = str(os.getpid())
+if __name__ == "__main__":
     leave(main())

