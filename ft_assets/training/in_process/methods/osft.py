@@ -78,6 +78,7 @@ class Osft(Method):
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        _make_moments(adamw)
         return optim_wrapper(adamw, model)
 
     def save(self, model: Any, folder: Path) -> None:
@@ -90,6 +91,21 @@ class Osft(Method):
         plain.tie_weights()
         plain.generation_config = self.generation_config
         plain.to(self.published_dtype).save_pretrained(folder)
+
+
+def _make_moments(adamw: torch.optim.AdamW) -> None:
+    """Make AdamW's state now, as its first step would.
+
+    Made then, it would lie scattered where that step's activations were, and the next step's would
+    find no room between, so that the peak is higher.
+    """
+    for group in adamw.param_groups:
+        for parameter in group["params"]:
+            adamw.state[parameter].update(
+                step=torch.zeros((), dtype=torch.float32, device=parameter.device),
+                exp_avg=torch.zeros_like(parameter),
+                exp_avg_sq=torch.zeros_like(parameter),
+            )
 
 
 def _decomposable(plain: Any) -> Any:
