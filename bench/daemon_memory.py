@@ -7,8 +7,8 @@ The sensor daemon's own iteration, with Dagster's clock put forward by the senso
 time, so that 10,000 looks take minutes and not a week: what is kept per tick (rows, caches,
 threads) is kept as in a week. Some drops lie at the source and wait, so that a look does all of
 its reading and asks for nothing. Prints one JSON object: for each storage and side, resident MiB
-of both processes after a tenth of the ticks and after all of them, and the growth between, per
-1,000 ticks.
+of both processes after each tenth of the ticks; the growth per 1,000 ticks from the first tenth to
+the last, and in the second half alone, where caches are full.
 """
 
 from __future__ import annotations
@@ -116,19 +116,27 @@ def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
             now += INTERVAL + 1
             with freeze_time(now):
                 list(execute_sensor_iteration(workspace, logger, None, None))
-            if tick in (max(1, ticks // 10), ticks):
+            if tick % max(1, ticks // 10) == 0:
                 found[tick] = resident()
+                print(side, tick, found[tick], file=sys.stderr, flush=True)
         seconds = time.time() - began
         looked = _looks(instance, sensor)
-    (first, early), (last, late) = found.items()
+    measured = list(found.items())
     return {
         "ticks": ticks,
         "ticks_kept": looked,
         "seconds_per_tick": round(seconds / ticks, 4),
-        "after": {str(first): early, str(last): late},
-        "growth_mib_per_1000_ticks": {
-            name: round((late[name] - early[name]) / (last - first) * 1000, 3) for name in late
-        },
+        "after": {str(tick): resident for tick, resident in measured},
+        "growth_mib_per_1000_ticks": _growth(measured),
+        "growth_mib_per_1000_ticks_second_half": _growth(measured[len(measured) // 2 :]),
+    }
+
+
+def _growth(measured: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    """From the first to the last of them."""
+    (first, early), (last, late) = measured[0], measured[-1]
+    return {
+        name: round((late[name] - early[name]) / max(1, last - first) * 1000, 3) for name in late
     }
 
 
@@ -164,12 +172,13 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=10_000)
     parser.add_argument("--drops", type=int, default=50)
     parser.add_argument("--storages", choices=STORAGES, nargs="+", default=STORAGES)
+    parser.add_argument("--sides", choices=SENSORS, nargs="+", default=list(SENSORS))
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.side is None:
         with postgres() as server:
             result = {
-                name: {side: apart(side, _storage(name, server), given) for side in SENSORS}
+                name: {side: apart(side, _storage(name, server), given) for side in given.sides}
                 for name in given.storages
             }
     else:

@@ -1,7 +1,9 @@
 """Which drops there are, and what Dagster says of each asset of each of them.
 
-Belongs here: missing, fresh or stale, and why, by Dagster's own stale status resolver. Does not
-belong here: what lies at the source and was never read (the sensor's), and how states are shown.
+Belongs here: missing, fresh or stale, and why, by Dagster's own stale status resolver; and for the
+split of accumulated drops by those before it (``accumulated.py``), of which Dagster does not know.
+Does not belong here: what lies at the source and was never read (the sensor's), and how states are
+shown.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from dagster._core.definitions.data_version import (
 from dagster._core.loader import LoadingContext
 from dagster._utils.aiodataloader import BlockingDataLoader, DataLoader
 
+from ft_assets.accumulated import EarlierDrops
 from ft_assets.automation.partitions import drops_of
 from ft_assets.config import Pipeline
 from ft_assets.pipeline import pipeline_definitions
@@ -72,6 +75,10 @@ class DropStates:
         if pipeline.spec.partitioned:
             self._made = {key: instance.get_materialized_partitions(key) for key in self._keys}
         self._resolver = CachingStaleStatusResolver(instance, graph, _Loading(instance))
+        spec = pipeline.spec
+        self._split = dg.AssetKey(spec.key("split_dataset"))
+        accumulates = spec.partitioned and spec.dataset.accumulate
+        self._earlier = EarlierDrops(instance, spec) if accumulates else None
 
     def of(self, drop: str | None) -> dict[str, AssetState]:
         """The state of each asset, by the name that follows the pipeline's in its key."""
@@ -89,8 +96,15 @@ class DropStates:
         if drop is not None and drop not in self._made[key]:
             return AssetState("missing")
         status = self._resolver.get_status(key, drop)
-        causes = self._resolver.get_stale_causes(key, drop)
-        return AssetState(_STATES[status], tuple(dict.fromkeys(_words(causes))))
+        causes = list(dict.fromkeys(_words(self._resolver.get_stale_causes(key, drop))))
+        state = _STATES[status]
+        if drop is not None and self._earlier is not None and key == self._split:
+            earlier = self._earlier.cause(drop)
+            # Where its own raw dataset has changed, Dagster says so.
+            if earlier is not None and state == "fresh":
+                state = "stale"
+                causes.append(earlier)
+        return AssetState(state, tuple(causes))
 
 
 def asset_graph(pipeline: Pipeline) -> dg.AssetGraph:

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import dagster as dg
 
-from ft_assets.assets.drops_up_to import SHOWN, drops_up_to, never_read
+from ft_assets.accumulated import DIGEST, digests_up_to
+from ft_assets.assets.drops_up_to import SHOWN, Drops, drops_up_to, never_read
 from ft_assets.assets.earlier import unchanged
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.raw_dataset import keys
@@ -39,9 +40,10 @@ def split_dataset(
         # The same drop's alone, also where drops are accumulated. Dagster has no mapping to "all up
         # to this one" for dynamic partitions, and one of our own would not reach its web server and
         # daemon, which know the built-in ones only; AllPartitionMapping would make each new drop
-        # turn all earlier ones stale. So nothing is stale that is not, and a changed drop marks its
-        # own split: that those after it are to be made again is the new-data sensor's work. The
-        # split's data version is of all its rows, and its provenance names every drop.
+        # turn all earlier ones stale. So in the UI nothing is stale that is not, and a changed drop
+        # marks its own split: those after it are named on its raw dataset's page, are stale for
+        # ft status and ft backfill (accumulated.py), and are made again by the new-data sensor.
+        # The split's data version is of all its rows, and its provenance names every drop.
         after=["raw_dataset"],
         kinds={"json"},
         code_version=CODE_VERSION,
@@ -89,7 +91,9 @@ def split_dataset(
             return this.result(
                 draft.artifact,
                 drops.inputs[:SHOWN],
-                split_metadata(report, found.report if found else None) | _never_read(left_out),
+                split_metadata(report, found.report if found else None)
+                | _never_read(left_out)
+                | _made_from(drops),
                 up_to_date=unchanged(before, draft.artifact),
                 check_results=[
                     split_checks.no_leak(this.key, leak),
@@ -105,6 +109,14 @@ def split_dataset(
 
 def _never_read(drops: list[str]) -> dict[str, Any]:
     return {"drops_never_read": ", ".join(drops[:SHOWN])} if drops else {}
+
+
+def _made_from(drops: Drops) -> dict[str, Any]:
+    """By which a later look sees that an earlier drop has changed."""
+    if not drops.counts:
+        return {}
+    versions = {str(one.partition): one.data_version for one in drops.inputs}
+    return {DIGEST: digests_up_to(versions)[str(drops.inputs[0].partition)]}
 
 
 def _require_keys(this: Step, raw: Artifact) -> None:

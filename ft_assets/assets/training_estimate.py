@@ -15,7 +15,7 @@ from ft_assets.executor import on_kubernetes
 from ft_assets.training.arguments.backends import GPU_BACKEND
 from ft_assets.training.estimate import TrainingEstimate, estimate, read_architecture
 from ft_assets.training.estimate.architecture import NotEstimatedError
-from ft_assets.training.estimate.world import this_cpu_has_amx
+from ft_assets.training.estimate.world import this_cpu_is_fast_in_bf16
 from ft_assets.training.plan import has_nvidia_gpu
 from resources.errors import UserError
 
@@ -68,7 +68,7 @@ def training_estimate(
         this.spec.kubernetes,
         report,
         backend=backend or backend_here(this.spec),
-        cpu_has_bf16=this_cpu_has_amx(),
+        cpu_has_bf16=this_cpu_is_fast_in_bf16(),
     )
 
 

@@ -29,7 +29,7 @@ from ft_assets.provenance.builder import this_builder
 from ft_assets.training.base_model import BaseModelRef, locate
 from ft_assets.training.estimate import TrainingEstimate, World, estimate, read_architecture
 from ft_assets.training.estimate.compare import measured_speed
-from ft_assets.training.estimate.world import gib, this_cpu_has_amx
+from ft_assets.training.estimate.world import gib, this_cpu_is_fast_in_bf16
 from ft_assets.training.token_report import TokenReport
 from resources.errors import UserError
 from resources.home import Home
@@ -77,7 +77,7 @@ def plan(
     start = starts.start if starts is not None else None
     model = shaped_as(store, base, starts, spec)
     data = _data(store, spec, partition, model)
-    has_bf16 = this_cpu_has_amx()
+    has_bf16 = this_cpu_is_fast_in_bf16()
     backend = _planned_backend(spec)
     world = World.of(training, spec.kubernetes, backend=backend, cpu_has_bf16=has_bf16)
     shape = start.base_digest if start is not None else base.digest

@@ -36,7 +36,8 @@ class HardwareParameters(Block):
     precision: Literal["auto", "fp32", "bf16"] = parameter(
         "auto",
         "Arithmetic of the cpu and peft backends: bf16 (autocast over fp32 weights), fp32, or "
-        "auto: bf16 on a GPU that computes in it and on a processor with AMX, else fp32.",
+        "auto: bf16 on a GPU that computes in it and on a processor that is faster in it (AMX, or "
+        "AMD's with avx512_bf16), else fp32.",
     )
     threads: int = parameter(
         0, "Threads of the cpu backend; 0 takes the cores that are free.", ge=0, le=1024

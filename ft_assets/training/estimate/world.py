@@ -63,7 +63,7 @@ class World(Record):
             kubernetes: the ``kubernetes`` block.
             backend: the backend when it is known; ``auto`` is otherwise the algorithm's own where
                 the pod has a GPU, else cpu.
-            cpu_has_bf16: whether the processor has a unit for products of bf16 matrices, for
+            cpu_has_bf16: whether the processor is faster in bf16 than in fp32, for
                 ``precision: auto``.
         """
         chosen = backend or training.backend
@@ -88,13 +88,17 @@ class World(Record):
         )
 
 
-def this_cpu_has_amx() -> bool:
-    """Whether this machine's processor has a unit for products of bf16 matrices (AMX).
+def this_cpu_is_fast_in_bf16() -> bool:
+    """Whether this machine's processor multiplies bf16 matrices faster than fp32 ones.
 
-    Vector instructions alone (avx512_bf16) do not pay: with them fp32 is 1.89 times as fast as bf16
-    (bench/train_cpu.py). Asked without loading torch.
+    It does with a unit for such products (AMX), and on AMD's with avx512_bf16. On Intel's these
+    vector instructions alone do not pay. Both were measured (bench/train_cpu.py,
+    ``chosen_precision_ratio``). Asked without loading torch.
     """
-    return CPU_INFO.exists() and "amx_bf16" in CPU_INFO.read_text().split()
+    if not CPU_INFO.exists():
+        return False
+    words = set(CPU_INFO.read_text().split())
+    return "amx_bf16" in words or {"AuthenticAMD", "avx512_bf16"} <= words
 
 
 def quantity(text: str) -> float:

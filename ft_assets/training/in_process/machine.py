@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ft_assets.training.estimate.world import this_cpu_has_amx
+from ft_assets.training.estimate.world import this_cpu_is_fast_in_bf16
 from ft_assets.training.in_process.cpu_quota import cpu_quota
 from ft_assets.training.plan import TrainPlan
 
@@ -65,7 +65,7 @@ def device(backend: str) -> str:
 
 
 def precision(asked: str, device: str = "cpu") -> str:
-    """``auto`` resolved: bf16 where the hardware has units for its matrices, else fp32.
+    """``auto`` resolved: bf16 where the hardware is faster with it, else fp32.
 
     Elsewhere bf16 is slower than fp32; emulated, far slower.
     """
@@ -73,4 +73,4 @@ def precision(asked: str, device: str = "cpu") -> str:
         return asked
     if device == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if this_cpu_has_amx() else "fp32"
+    return "bf16" if this_cpu_is_fast_in_bf16() else "fp32"

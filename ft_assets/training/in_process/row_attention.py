@@ -31,8 +31,14 @@ def attend_by_row(
 ) -> tuple[torch.Tensor, None]:
     """transformers' SDPA for each row of a packed sequence [1, heads, tokens, head size].
 
-    A row begins where the position is 0; the model hands its position ids through to here.
+    A row begins where the position is 0; the model hands its position ids through to here. A bf16
+    step attends in fp32: torch's backward pass for the CPU is several times as slow in bf16.
     """
+    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        in_fp32 = (tensor.float() for tensor in (query, key, value))
+        with torch.autocast("cpu", enabled=False):
+            found, _ = attend_by_row(module, *in_fp32, attention_mask, **further)
+        return found.to(value.dtype), None
     positions: torch.Tensor | None = further.get("position_ids")
     starts = [] if positions is None else (positions[0] == 0).nonzero().squeeze(1).tolist()
     if len(starts) <= 1:

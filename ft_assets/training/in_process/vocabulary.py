@@ -5,8 +5,10 @@ that occur, and where both layers share their weights adds it to the output laye
 all of them anew (SmolLM2-135M: 113 MB each). Here the output layer's product is written to memory
 that stays from step to step, and the rows that occur are added to it.
 
-Belongs here: the two layers at both ends of the model, in fp32 on the CPU. Everything else, a bf16
-step among it, is left to autograd.
+In bf16 (autocast over fp32 weights) the product is bf16, as autograd's is, and then added in fp32.
+
+Belongs here: the two layers at both ends of the model, on the CPU. Everything else is left to
+autograd.
 """
 
 from __future__ import annotations
@@ -40,15 +42,36 @@ def keep_vocabulary_gradients(model: Any) -> None:
 
 
 class _Gradient:
-    """One weight's gradient, in the same memory at each step."""
+    """One weight's gradient, in the same memory at each step, and in bf16 the weight cast."""
 
     def __init__(self, weight: nn.Parameter) -> None:
         self.weight = weight
         self._memory: Tensor | None = None
+        self._bf16: Tensor | None = None
+        self._bf16_is_weight = False
+
+    def weight_in(self, dtype: torch.dtype, *, anew: bool) -> Tensor:
+        """The weight; in another dtype than its own, in memory that stays.
+
+        Args:
+            anew: it may have changed since it was asked for last.
+        """
+        if dtype == self.weight.dtype:
+            return self.weight
+        if self._bf16 is None:
+            self._bf16 = torch.empty_like(self.weight, dtype=dtype, requires_grad=False)
+        if anew or not self._bf16_is_weight:
+            self._bf16.copy_(self.weight.detach())
+            self._bf16_is_weight = True
+        return self._bf16
 
     def add_product(self, left: Tensor, right: Tensor) -> None:
         """Add ``left`` [vocabulary, n] times ``right`` [n, width]."""
-        if self.weight.grad is None:
+        if left.dtype != self.weight.dtype:
+            assert self._bf16 is not None
+            self._bf16_is_weight = False  # it has been used: the product may lie there
+            self._add(torch.mm(left, right, out=self._bf16))
+        elif self.weight.grad is None:
             self.weight.grad = torch.mm(left, right, out=self._take())
         else:
             self.weight.grad.addmm_(left, right)
@@ -58,6 +81,12 @@ class _Gradient:
         if self.weight.grad is None:
             self.weight.grad = self._take().zero_()
         self.weight.grad.index_add_(0, rows, values)
+
+    def _add(self, product: Tensor) -> None:
+        if self.weight.grad is None:
+            self.weight.grad = self._take().copy_(product)
+        else:
+            self.weight.grad.add_(product)
 
     def _take(self) -> Tensor:
         if self._memory is None:
@@ -70,20 +99,22 @@ class _Projection(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, gradient: _Gradient) -> Tensor:
+        ctx.came_in, hidden = hidden.dtype, hidden.to(_dtype())
         ctx.save_for_backward(hidden)
         ctx.gradient = gradient
-        return functional.linear(hidden, gradient.weight)
+        return functional.linear(hidden, gradient.weight_in(hidden.dtype, anew=True))
 
     @staticmethod
     def backward(ctx: Any, of_logits: Tensor) -> tuple[Tensor, None]:
         (hidden,) = ctx.saved_tensors
         gradient: _Gradient = ctx.gradient
+        of_hidden = of_logits @ gradient.weight_in(of_logits.dtype, anew=False)
         gradient.add_product(of_logits.flatten(0, -2).t(), hidden.flatten(0, -2))
-        return of_logits @ gradient.weight, None
+        return of_hidden.to(ctx.came_in), None
 
 
 def _project(own: Any, gradient: _Gradient, hidden: Tensor) -> Tensor:
-    if not _in_fp32(gradient.weight) or not hidden.requires_grad:
+    if not _is_trained(gradient.weight) or not hidden.requires_grad:
         return own(hidden)
     return _Projection.apply(hidden, gradient)
 
@@ -94,7 +125,7 @@ def _look_up(layer: nn.Embedding, own: Any, gradient: _Gradient, ids: Tensor) ->
     A copy of the leaf is returned: some models (CTRL, GIT) change their embeddings in place, and
     autograd lets nobody change a leaf.
     """
-    if not _in_fp32(layer.weight):
+    if not _is_trained(layer.weight):
         return own(ids)
     states = functional.embedding(ids, layer.weight.detach()).requires_grad_()
 
@@ -111,14 +142,15 @@ def _look_up(layer: nn.Embedding, own: Any, gradient: _Gradient, ids: Tensor) ->
     return states.clone()
 
 
-def _in_fp32(weight: Tensor) -> bool:
-    """Whether this forward pass is followed by a backward pass, in fp32."""
-    return (
-        torch.is_grad_enabled()
-        and weight.requires_grad
-        and weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-    )
+def _is_trained(weight: Tensor) -> bool:
+    """Whether this forward pass is followed by a backward pass to this weight, kept in fp32."""
+    return torch.is_grad_enabled() and weight.requires_grad and weight.dtype == torch.float32
+
+
+def _dtype() -> torch.dtype:
+    """That of a product here and now."""
+    autocast = torch.is_autocast_enabled("cpu")
+    return torch.get_autocast_dtype("cpu") if autocast else torch.float32
 
 
 def _is_plain_embedding(layer: Any) -> bool:

@@ -130,8 +130,8 @@ _LARGEST: dict[bool, dict[Category, tuple[str, str]]] = {
         "other": ("use_liger", "set it to true: fewer operations that nobody has made fast"),
     },
     False: {
-        # With bf16's vector instructions alone fp32 is 1.89 times as fast (bench/train_cpu.py).
-        "matmul": ("precision", "use bf16 where the processor has AMX, else fp32: auto does so"),
+        # It depends on the processor: bench/train_cpu.py, chosen_precision_ratio.
+        "matmul": ("precision", "leave it at auto: bf16 where the processor is faster in it"),
         "attention": ("attention", "use sdpa, which does not write out the scores"),
         "normalisation": ("threads", "use all cores that are free"),
         "optimizer": ("effective_batch_size", "raise it: fewer optimizer steps for the same rows"),

@@ -70,17 +70,20 @@ def test_a_precision_that_is_named_is_taken(asked):
 
 
 @pytest.mark.parametrize(
-    ("flags", "chosen"),
+    ("vendor", "flags", "chosen"),
     [
-        ("avx2 fma", "fp32"),
-        ("avx512f avx512_bf16", "fp32"),  # vector instructions alone are slower than fp32
-        ("avx512f avx512_bf16 amx_bf16 amx_tile", "bf16"),
+        ("GenuineIntel", "avx2 fma", "fp32"),
+        ("GenuineIntel", "avx512f avx512_bf16", "fp32"),  # there slower than fp32
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", "bf16"),
+        ("AuthenticAMD", "avx2 fma avx512f", "fp32"),  # would be emulated
+        ("AuthenticAMD", "avx512f avx512_bf16", "bf16"),
     ],
 )
-def test_auto_computes_in_bf16_only_where_the_processor_has_a_unit_for_it(
-    monkeypatch, tmp_path, flags, chosen
+def test_auto_computes_in_bf16_only_where_the_processor_is_faster_with_it(
+    monkeypatch, tmp_path, vendor, flags, chosen
 ):
-    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    lines = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n"
+    (tmp_path / "cpuinfo").write_text(lines)
     monkeypatch.setattr("ft_assets.training.estimate.world.CPU_INFO", tmp_path / "cpuinfo")
     assert precision("auto") == chosen
 

@@ -267,7 +267,7 @@ def test_a_profile_without_faults_still_says_where_the_time_goes(tmp_path):
     found = summarize(trace).remedies
     assert [remedy.parameter for remedy in found] == ["precision", "attention", "threads"]
     assert not any(remedy.beyond_threshold for remedy in found)
-    assert "AMX" in found[0].advice  # other bf16 instructions are slower than fp32
+    assert "auto" in found[0].advice  # not every processor with bf16 is faster in it
 
 
 CROSSED = {

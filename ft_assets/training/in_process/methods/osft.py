@@ -31,11 +31,10 @@ from mini_trainer.osft_utils import (
     get_model_patterns,
     optim_wrapper,
 )
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from ft_assets.training.in_process.file_tensors import keep_in_a_file
 from ft_assets.training.in_process.methods.method import Method, load_pretrained
+from ft_assets.training.in_process.methods.osft_product import decomposed_linear
 from resources.errors import UserError
 
 
@@ -63,7 +62,8 @@ class Osft(Method):
             )
             model.reinitialize_osft(decompose_existing_weights=True)
         del plain
-        unused = [factor for module in model.osft_modules() for factor in _prepare(module)]
+        dtype = torch.bfloat16 if settings.machine["precision"] == "bf16" else torch.float32
+        unused = [factor for module in model.osft_modules() for factor in _prepare(module, dtype)]
         keep_in_a_file(unused, settings.run_dir)
         return model.to(settings.device)
 
@@ -180,8 +180,11 @@ def _is_linear(module: torch.nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _prepare(module: Any) -> list[torch.Tensor]:
+def _prepare(module: Any, dtype: torch.dtype) -> list[torch.Tensor]:
     """Add what the quicker products need; none of it is trained or saved.
+
+    Args:
+        dtype: that in which the steps compute; the frozen part needs no other.
 
     Returns:
         the frozen factors that no step needs then, only a checkpoint and the model at the end.
@@ -189,7 +192,7 @@ def _prepare(module: Any) -> list[torch.Tensor]:
     low = module.osft_params
     frozen = (module.osft_U_high * module.osft_S_high) @ module.osft_V_high
     bases = {
-        "osft_high": frozen,
+        "osft_high": frozen.to(dtype),
         "osft_U_free": _free_basis(module.osft_U_high, low.U_low),
         "osft_V_free": _free_basis(module.osft_V_high.T, low.V_low.T),
     }
@@ -202,16 +205,7 @@ def _prepare(module: Any) -> list[torch.Tensor]:
 
 def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
     low = module.osft_params
-    # What is between the factors is computed again when it is needed: it is the smaller product,
-    # and with all layers' kept a step would take more memory than with the whole matrices.
-    trained = checkpoint(
-        _low_rank, x, low, use_reentrant=False, preserve_rng_state=False, determinism_check="none"
-    )
-    return functional.linear(x, module.osft_high, module.bias) + trained
-
-
-def _low_rank(x: torch.Tensor, low: Any) -> torch.Tensor:
-    return functional.linear(functional.linear(x, low.V_low) * low.S_low, low.U_low)
+    return decomposed_linear(x, module.osft_high, module.bias, low.U_low, low.S_low, low.V_low)
 
 
 def _free_basis(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor | None:
