@@ -39,7 +39,7 @@ from training_runs import BATCH, ROOT, base_model, first_rows, split_rows
 
 sys.path.insert(0, str(ROOT))
 
-from resources.launcher.warm import WORKER_ENVIRONMENT  # noqa: E402
+from resources.launcher.warm import WORKER_ENVIRONMENT
 
 ALGORITHMS = ("ours_sft", "ours_osft", "ours_lora", "ours_recomputed")
 CANDIDATES = ("trl_padded", "trl_padding_free", "trl_packed")

@@ -64,6 +64,8 @@ class _Widths(NamedTuple):
     """Of the hidden state that runs from layer to layer."""
     product: int
     """Of what matrices give."""
+    attention: int
+    """Of what goes into attention: on the CPU it is computed in fp32."""
 
 
 def memory(
@@ -83,6 +85,8 @@ def memory(
     buffers = _buffers(model, config, world, trained)
     if not world.on_gpu:
         buffers += _HEAP_WASTE * activations + _FP32 * trained.beside
+        if world.precision == "bf16":
+            buffers -= (_FP32 - _BF16) * trained.whole
         buffers += _saving(model, config, trained)
     adam = _ADAM_BYTES if config.optimizer == "adamw_torch_fused" else _ADAM_8BIT_BYTES
     return Memory(
@@ -148,7 +152,7 @@ def _layer_bytes(model: Architecture, config: TrainingConfig, part: Part, widths
     norms = 2 * (1 if config.algorithm == "lora_sft" else 2) * _FP32 * hidden
     # Autocast casts that once for each matrix that takes it.
     inputs = (5 if stream != product else 2) * product * hidden
-    attention = product * (3 * queries + 3 * keys)
+    attention = widths.attention * (3 * queries + 3 * keys)
     if config.attention == "eager":
         attention += model.heads * part.tokens * (_FP32 + product)  # its probabilities
     mlp = (4 if model.gated else 2) * _width_of_mlp(model) * product
@@ -161,11 +165,12 @@ def _width_of_mlp(model: Architecture) -> int:
 
 def _widths(model: Architecture, config: TrainingConfig, world: World) -> _Widths:
     if world.precision == "fp32":
-        return _Widths(_FP32, _FP32)
+        return _Widths(_FP32, _FP32, _FP32)
     if _is_published_in_half(model, config, world):
-        return _Widths(_BF16, _BF16)
+        return _Widths(_BF16, _BF16, _BF16)
     # FSDP casts the parameters, autocast the products alone.
-    return _Widths(_FP32 if world.in_process else _BF16, _BF16)
+    stream = _FP32 if world.in_process else _BF16
+    return _Widths(stream, _BF16, _BF16 if world.on_gpu else _FP32)
 
 
 def _logits(model: Architecture, config: TrainingConfig, world: World, part: Part) -> float:
@@ -212,6 +217,8 @@ def autocast_copies(
         return _BF16 * trained.adapter
     if recomputes(config, world) or _is_quantized(config):  # which is unpacked where it is used
         return _BF16 * (model.largest_layer + model.vocab_size * model.hidden_size)
+    if config.algorithm == "osft":  # its frozen part is in bf16, its factors are cast where used
+        return _BF16 * (trained.trainable_flops - trained.low_rank)
     return _BF16 * (trained.frozen_flops + trained.trainable_flops)
 
 

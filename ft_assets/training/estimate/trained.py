@@ -69,6 +69,8 @@ class Trained(Record):
     beside: int = 0
     """OSFT on the CPU: the frozen part as whole matrices and the smaller bases, less the frozen
     factors that these stand in for, which wait in a file."""
+    whole: int = 0
+    """OSFT on the CPU: of ``beside``, the whole matrices, which a bf16 step has in bf16."""
     adapter: int = 0
     """LoRA: of these, the adapter."""
     quantizable: int = 0
@@ -188,13 +190,13 @@ def _is_in(pattern: str, name: str) -> bool:
 def _osft(model: Architecture, config: TrainingConfig) -> Trained:
     """W = U_high S_high V_high + U_low S_low V_low: the first frozen, the second trained."""
     targets = dict(osft_targets(model, config.target_patterns))
-    high = low = kept = beside = projection = 0
+    high = low = kept = whole = beside = projection = 0
     for rows, columns in targets.values():
         rank_high, rank_low = osft_rank((rows, columns), config.unfreeze_rank_ratio)
         high += rank_high * (rows + columns + 1)
         low += rank_low * (rows + columns + 1)
         kept += 2 * rank_low
-        beside += rows * columns
+        whole += rows * columns
         for side in (rows, columns):
             if rank_high + rank_low == side and rank_low < rank_high:
                 beside -= (rank_high - rank_low) * side
@@ -206,7 +208,8 @@ def _osft(model: Architecture, config: TrainingConfig) -> Trained:
         stored=high + low + unconstrained,
         trainable=low + unconstrained,
         low_rank=low,
-        beside=beside,
+        beside=whole + beside,
+        whole=whole,
         kept_per_token=kept,
         projection_flops=projection,
         frozen_flops=high,

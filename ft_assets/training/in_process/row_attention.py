@@ -35,9 +35,9 @@ def attend_by_row(
     step attends in fp32: torch's backward pass for the CPU is several times as slow in bf16.
     """
     if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        in_fp32 = (tensor.float() for tensor in (query, key, value))
+        query, key, as_fp32 = query.float(), key.float(), value.float()
         with torch.autocast("cpu", enabled=False):
-            found, _ = attend_by_row(module, *in_fp32, attention_mask, **further)
+            found, _ = attend_by_row(module, query, key, as_fp32, attention_mask, **further)
         return found.to(value.dtype), None
     positions: torch.Tensor | None = further.get("position_ids")
     starts = [] if positions is None else (positions[0] == 0).nonzero().squeeze(1).tolist()

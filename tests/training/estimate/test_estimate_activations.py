@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,9 +26,11 @@ CONFIG = {
 TOKENS, TRAINED = 512, 128
 
 
-def _model(algorithm: str, folder: Path) -> Any:
+def _model(algorithm: str, precision: str) -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+
+    from ft_assets.training.in_process.methods import osft
 
     model: Any = LlamaForCausalLM(LlamaConfig(**CONFIG))
     if algorithm == "lora_sft":
@@ -37,17 +38,11 @@ def _model(algorithm: str, folder: Path) -> Any:
 
         return get_peft_model(model, LoraConfig(r=16, target_modules="all-linear"))
     if algorithm == "osft":
-        from mini_trainer.osft_utils import create_osft_model_class
-
-        model.save_pretrained(folder)
-        model = create_osft_model_class(LlamaForCausalLM).from_pretrained(
-            str(folder),
-            fsdp2_lazy_init=False,
-            initialize_osft=False,
-            rank_ratio=0.75,
-            torch_dtype=torch.float32,
-        )
+        plain, model = model, osft._decomposable(model)
+        model.osft_config = osft._ranks(model, type(plain), [], frozen_share=0.75)
         model.reinitialize_osft(decompose_existing_weights=True)
+        for module in model.osft_modules():
+            osft._prepare(module, torch.bfloat16 if precision == "bf16" else torch.float32)
     return model
 
 
@@ -56,7 +51,11 @@ def _kept(model: Any, precision: str) -> tuple[int, int]:
     import torch
     from torch.nn import functional
 
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    from ft_assets.training.in_process.row_attention import attends_by_row
+
+    assert attends_by_row(model)
+    of_the_model = (*model.parameters(), *model.buffers())
+    parameters = {tensor.untyped_storage().data_ptr() for tensor in of_the_model}
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -85,7 +84,7 @@ def _kept(model: Any, precision: str) -> tuple[int, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("algorithm", ["sft", "osft", "lora_sft"])
-def test_what_autograd_keeps(algorithm, precision, tmp_path):
+def test_what_autograd_keeps(algorithm, precision):
     config = training(algorithm=algorithm, backend="cpu", precision=precision)
     world = World.of(config, kubernetes())
     shapes = architecture_of_config("model", {**CONFIG, "model_type": "llama"})
@@ -93,7 +92,7 @@ def test_what_autograd_keeps(algorithm, precision, tmp_path):
     found = memory(shapes, config, world, trained_parameters(shapes, config), part)
     copies = autocast_copies(shapes, config, world, trained_parameters(shapes, config))
 
-    tokens, weights = _kept(_model(algorithm, tmp_path), precision)
+    tokens, weights = _kept(_model(algorithm, precision), precision)
 
     # The estimate also counts the gradients of one layer, which are there with the activations.
     assert tokens <= found.activations <= 1.25 * tokens

@@ -28,7 +28,8 @@ def parts(*, bias=True):
     ]
 
 
-def plainly(x, high, bias, u, s, v):
+def plainly(x, high, bias, factors):
+    u, s, v = factors
     return functional.linear(x, high + (u * s) @ v, bias)
 
 
@@ -37,7 +38,7 @@ def gradients(product, given, *, autocast=False):
         if tensor is not None:
             tensor.grad = None
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        out = product(*given)
+        out = product(*given[:3], tuple(given[3:]))
     (out.float() * torch.linspace(-1, 1, OUT)).square().sum().backward()
     return [out, *(tensor.grad for tensor in given if tensor is not None and tensor.requires_grad)]
 
@@ -65,9 +66,10 @@ def test_in_bf16_it_is_the_same_to_that_precision_and_gradients_are_in_fp32(stor
 def test_a_frozen_part_in_bf16_meets_fp32_before_the_training():
     given = parts()
     given[1] = given[1].to(torch.bfloat16)
-    out = decomposed_linear(*given)
+    x, high, bias, *factors = given
+    out = decomposed_linear(x, high, bias, tuple(factors))
     assert out.dtype == torch.float32
-    torch.testing.assert_close(out, plainly(*given[:1], given[1].float(), *given[2:]))
+    torch.testing.assert_close(out, plainly(x, high.float(), bias, factors))
 
 
 def test_the_first_layers_input_may_need_no_gradient():
@@ -80,4 +82,8 @@ def test_its_gradients_are_the_limits_of_differences():
     given = [one if one is None else one.detach().double() for one in parts()]
     for place in (0, 2, 3, 4, 5):
         given[place].requires_grad_()
-    assert torch.autograd.gradcheck(decomposed_linear, given)
+
+    def product(x, high, bias, *factors):
+        return decomposed_linear(x, high, bias, factors)
+
+    assert torch.autograd.gradcheck(product, given)

@@ -5,7 +5,7 @@ values are frozen, those of the smallest (a share ``unfreeze_rank_ratio``) are t
 step leaves out what points into the frozen ones. Nayak et al. 2025, arXiv:2504.07097;
 mini_trainer/osft_utils.py.
 
-Decomposition, optimizer wrapper and the way back to matrices are mini-trainer's. Two products are
+Decomposition, optimizer wrapper and the way back to matrices are mini-trainer's. Its products are
 computed otherwise, for speed and with the same result: the frozen part is one matrix instead of
 two, and a projection goes through whichever of the two bases is smaller, that of the frozen
 directions or that of the others.
@@ -33,6 +33,7 @@ from mini_trainer.osft_utils import (
 )
 
 from ft_assets.training.in_process.file_tensors import keep_in_a_file
+from ft_assets.training.in_process.fp32_product import product
 from ft_assets.training.in_process.methods.method import Method, load_pretrained
 from ft_assets.training.in_process.methods.osft_product import decomposed_linear
 from resources.errors import UserError
@@ -205,7 +206,8 @@ def _prepare(module: Any, dtype: torch.dtype) -> list[torch.Tensor]:
 
 def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
     low = module.osft_params
-    return decomposed_linear(x, module.osft_high, module.bias, low.U_low, low.S_low, low.V_low)
+    factors = (low.U_low, low.S_low, low.V_low)
+    return decomposed_linear(x, module.osft_high, module.bias, factors)
 
 
 def _free_basis(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor | None:
@@ -217,9 +219,10 @@ def _free_basis(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor | None:
 def _project(columns: torch.Tensor, high: torch.Tensor, free: torch.Tensor | None) -> None:
     """Take out of ``columns``, in place, what lies in the span of ``high``."""
     if free is None:
-        columns.addmm_(high, high.T @ columns, alpha=-1.0)
+        within = product(columns.T, high)  # in this order the wider matrix is read as it lies
+        columns.sub_(product(high, within.T))
     else:
-        columns.copy_(free @ (free.T @ columns))
+        columns.copy_(product(free, product(free.T, columns)))
 
 
 @contextmanager

@@ -11,26 +11,24 @@ and that they stay so (:mod:`~ft_assets.training.in_process.methods.osft`).
 from __future__ import annotations
 
 # torch has no complete types.
-# pyright: reportUnknownMemberType=false, reportMissingParameterType=false
+# pyright: reportUnknownMemberType=false, reportIncompatibleMethodOverride=false
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Factors = tuple[Tensor, Tensor, Tensor]
 
-def decomposed_linear(
-    x: Tensor, high: Tensor, bias: Tensor | None, u: Tensor, s: Tensor, v: Tensor
-) -> Tensor:
+
+def decomposed_linear(x: Tensor, high: Tensor, bias: Tensor | None, factors: Factors) -> Tensor:
     """The linear layer [..., m] -> [..., n] of a decomposed matrix; under autocast in its dtype.
 
     Args:
         x: the layer's input [..., m].
         high: the frozen part [n, m].
         bias: [n], or none.
-        u: trained factor [n, k].
-        s: trained singular values [k].
-        v: trained factor [k, m].
+        factors: those that are trained: U [n, k], singular values [k], V [k, m].
     """
     device = x.device.type
     autocast = torch.is_autocast_enabled(device)
@@ -40,14 +38,15 @@ def decomposed_linear(
         whole = functional.linear(
             x.to(dtype), high.to(dtype), None if bias is None else bias.to(dtype)
         )
-        return _Trained.apply(whole, x.to(dtype), u, s, v)
+        return _Trained.apply(whole, x.to(dtype), *factors)
 
 
 class _Trained(torch.autograd.Function):
     """``whole + x @ (u diag(s) v).T``, written over ``whole``."""
 
     @staticmethod
-    def forward(ctx: Any, whole: Tensor, x: Tensor, u: Tensor, s: Tensor, v: Tensor) -> Tensor:
+    def forward(ctx: Any, whole: Tensor, x: Tensor, *factors: Tensor) -> Tensor:
+        u, s, v = factors
         ctx.mark_dirty(whole)
         ctx.save_for_backward(x, u, s, v)
         rows = x.flatten(0, -2)
