@@ -12,7 +12,7 @@ from __future__ import annotations
 
 # torch has no complete types.
 # pyright: reportUnknownMemberType=false, reportIncompatibleMethodOverride=false
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def decomposed_linear(x: Tensor, high: Tensor, bias: Tensor | None, factors: Fac
         whole = functional.linear(
             x.to(dtype), high.to(dtype), None if bias is None else bias.to(dtype)
         )
-        return _Trained.apply(whole, x.to(dtype), *factors)
+        return cast("Tensor", _Trained.apply(whole, x.to(dtype), *factors))
 
 
 class _Trained(torch.autograd.Function):
