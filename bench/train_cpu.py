@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -36,10 +35,6 @@ from typing import Any
 
 from train_sides import OURS, TRL
 from training_runs import BATCH, ROOT, base_model, first_rows, split_rows
-
-sys.path.insert(0, str(ROOT))
-
-from resources.launcher.warm import WORKER_ENVIRONMENT
 
 ALGORITHMS = ("ours_sft", "ours_osft", "ours_lora", "ours_recomputed")
 CANDIDATES = ("trl_padded", "trl_padding_free", "trl_packed")
@@ -59,11 +54,7 @@ class Sides:
     def run(self, side: str, steps: int | str) -> dict[str, Any]:
         script = Path(__file__).parent / "train_sides.py"
         command = [sys.executable, str(script), side, *self.files, str(steps), str(self.threads)]
-        # As a step starts its worker; TRL is started as anybody starts it.
-        environment = os.environ if side in TRL else {**os.environ, **WORKER_ENVIRONMENT}
-        finished = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, check=True, env=environment
-        )
+        finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         result = json.loads(finished.stdout.splitlines()[-1])
         self.measured.setdefault(side, []).append(result)
         print(side, {k: v for k, v in result.items() if k != "losses"}, file=sys.stderr)

@@ -25,7 +25,7 @@ from dagster_pipes import PipesParams
 
 from resources.errors import UserError
 from resources.launcher.child import ERROR_FILE, FINISHED, INTERRUPTED_EXIT, PARENT
-from resources.launcher.warm import WORKER_ENVIRONMENT, worker_command
+from resources.launcher.warm import QUIET, worker_command
 
 Progress = Mapping[str, Any]
 """One report of the child: phase, done, total, time, and the numbers that go with them.
@@ -84,7 +84,7 @@ class ProcessLauncher(dg.ConfigurableResource[Any]):
             termination_timeout_seconds=self.termination_timeout_seconds,
         )
         command = worker_command(module, plan)
-        environment = {**WORKER_ENVIRONMENT, PARENT: str(os.getpid())}
+        environment = {**QUIET, PARENT: str(os.getpid())}
         try:
             with warnings.catch_warnings():
                 # Dagster's own reader uses a part of its interface that it calls a preview.

@@ -22,14 +22,8 @@ HOST = "FT_WARM_HOST"
 WANTED = "FT_WARM_WORKERS"
 """Environment variable: ``0`` for workers that each import their libraries themselves."""
 
-WORKER_ENVIRONMENT = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",
-    # torch asks for large tensors in pages of 2 MiB: a step that makes and frees many is spared
-    # most of the system's work for new pages. Read at torch's first tensor.
-    "THP_MEM_ALLOC_ENABLE": os.environ.get("THP_MEM_ALLOC_ENABLE", "1"),
-}
-"""What every worker is started with. Bars of libraries fill logs; progress is reported."""
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+"""Bars of libraries fill logs; progress is reported."""
 
 _CLIENT = str(Path(__file__).with_name("warm_client.py"))
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd")
@@ -77,7 +71,7 @@ def start_warm_host(libraries: Sequence[str]) -> subprocess.Popen[bytes] | None:
         command = [sys.executable, "-m", "resources.launcher.warm_host", str(listener.fileno())]
         process = subprocess.Popen(  # noqa: S603 (no shell, no word of a user's)
             [*command, *libraries],
-            env={**os.environ, **WORKER_ENVIRONMENT, PARENT: str(os.getpid())},
+            env={**os.environ, **QUIET, PARENT: str(os.getpid())},
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

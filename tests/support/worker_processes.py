@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from resources.launcher.warm import WORKER_ENVIRONMENT
+from resources.launcher.warm import QUIET
 
 MODULE = "tests.support.small_worker"
 
@@ -12,4 +12,4 @@ MODULE = "tests.support.small_worker"
 def worker_environment(**more: str) -> dict[str, str]:
     """The environment in which the launcher starts a worker."""
     own = {name: v for name, v in os.environ.items() if not name.startswith("DAGSTER_PIPES")}
-    return {**own, **WORKER_ENVIRONMENT, "STEP_PROCESS": str(os.getpid()), **more}
+    return {**own, **QUIET, "STEP_PROCESS": str(os.getpid()), **more}

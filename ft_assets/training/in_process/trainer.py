@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch.nn import functional
 from transformers import Trainer
 
+from ft_assets.training.in_process.cross_entropy import summed_cross_entropy
 from ft_assets.training.in_process.tokens import Row
 from ft_assets.training.in_process.world import ALONE, World
 
@@ -113,7 +113,7 @@ def loss_sum(model: torch.nn.Module, rows: Sequence[Row]) -> torch.Tensor:
     ids = torch.cat([row.ids for row in rows]).to(_device(model))
     targets = torch.cat([row.trained for row in rows]).nonzero().squeeze(1).to(ids.device)
     logits = _logits(model, rows, ids, before=targets - 1)
-    return functional.cross_entropy(logits.float(), ids[targets], reduction="sum")
+    return summed_cross_entropy(logits, ids[targets])
 
 
 def _logits(
@@ -127,8 +127,9 @@ def _logits(
         "use_cache": False,  # with a cache, attention would cross from row to row
     }
     if "logits_to_keep" in inspect.signature(_without_adapter(model).forward).parameters:
-        return model(**arguments, logits_to_keep=before).logits[0]
-    return model(**arguments).logits[0, before]
+        arguments["logits_to_keep"] = before
+        return model(**arguments).logits.squeeze(0)
+    return model(**arguments).logits.squeeze(0)[before]
 
 
 def _without_adapter(model: torch.nn.Module) -> torch.nn.Module:

@@ -32,7 +32,7 @@ from resources.launcher.trainjob.messages import SharedFileMessageReader, new_me
 from resources.launcher.trainjob.request import FINGERPRINT_LABEL, TrainJobRequest
 from resources.launcher.trainjob.runtimes import find_runtime
 from resources.launcher.trainjob.state import State, state_of
-from resources.launcher.warm import WORKER_ENVIRONMENT
+from resources.launcher.warm import QUIET
 
 _LOG_SECONDS = 10.0
 """How long the log of pods that have ended may take to be read."""
@@ -117,7 +117,7 @@ class TrainJobLauncher:
                         manifest = train_job(
                             self.request,
                             command=[self.request.python, "-m", module, str(plan)],
-                            env={**WORKER_ENVIRONMENT, **environment},
+                            env={**QUIET, **environment},
                             runtime_kind=runtime_kind,
                             messages=str(file),
                         )

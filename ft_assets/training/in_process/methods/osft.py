@@ -129,9 +129,9 @@ def _decomposable(plain: Any) -> Any:
             for module in self.osft_modules():
                 u, v = module.osft_params.U_low.grad, module.osft_params.V_low.grad
                 if u is not None:
-                    _project(u, module.osft_U_high, module.osft_U_free)
+                    _project_gradient(u, module, "U")
                 if v is not None:
-                    _project(v.T, module.osft_V_high.T, module.osft_V_free)
+                    _project_gradient(v.T, module, "V")
 
         @torch.no_grad()
         def project_parameters(self) -> None:
@@ -197,6 +197,11 @@ def _prepare(module: Any, dtype: torch.dtype) -> list[torch.Tensor]:
         "osft_U_free": _free_basis(module.osft_U_high, low.U_low),
         "osft_V_free": _free_basis(module.osft_V_high.T, low.V_low.T),
     }
+    if dtype != torch.float32:
+        bases |= {
+            "osft_U_half": _smaller(module.osft_U_high, bases["osft_U_free"]).to(dtype),
+            "osft_V_half": _smaller(module.osft_V_high.T, bases["osft_V_free"]).to(dtype),
+        }
     for name, tensor in bases.items():
         module.register_buffer(name, tensor, persistent=False)
     module.forward = partial(_forward, module)
@@ -223,6 +228,28 @@ def _project(columns: torch.Tensor, high: torch.Tensor, free: torch.Tensor | Non
         columns.sub_(product(high, within.T))
     else:
         columns.copy_(product(free, product(free.T, columns)))
+
+
+def _smaller(high: torch.Tensor, free: torch.Tensor | None) -> torch.Tensor:
+    return high if free is None else free
+
+
+def _project_gradient(columns: torch.Tensor, module: Any, side: str) -> None:
+    """The same with a gradient, in the precision that it was computed in.
+
+    What the factors are moved by is projected again, in fp32: :func:`_project`.
+    """
+    basis = getattr(module, f"osft_{side}_half", None)
+    free = getattr(module, f"osft_{side}_free")
+    if basis is None:
+        high = module.osft_U_high if side == "U" else module.osft_V_high.T
+        _project(columns, high, free)
+        return
+    within = basis @ (columns.T.to(basis.dtype) @ basis).T
+    if free is None:
+        columns.sub_(within)
+    else:
+        columns.copy_(within)
 
 
 @contextmanager

@@ -1,0 +1,50 @@
+"""The summed cross entropy of a few rows over a large vocabulary, in one piece of memory.
+
+torch's own makes the log-softmax, a gradient of zeros and the gradient, each as large as the logits
+in fp32. Here the gradient is made in the forward pass, in the memory of the probabilities.
+"""
+
+from __future__ import annotations
+
+# torch has no complete types.
+# pyright: reportUnknownMemberType=false, reportIncompatibleMethodOverride=false
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum over rows of ``-log softmax(logits)[target]``, computed in fp32; a scalar, in nats.
+
+    Args:
+        logits: [rows, vocabulary], fp32 or bf16.
+        targets: [rows], token ids.
+    """
+    if not (torch.is_grad_enabled() and logits.requires_grad):
+        return functional.cross_entropy(logits.float(), targets, reduction="sum")
+    return cast("Tensor", _Summed.apply(logits, targets))
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        ctx.dtype = logits.dtype
+        at = targets[:, None]
+        highest = logits.amax(1, keepdim=True).float()
+        chosen = logits.gather(1, at).float()
+        scores = torch.sub(logits, highest).exp_()  # fp32, as highest is
+        total = scores.sum(1, keepdim=True)
+        loss = (total.log() + highest - chosen).sum()
+        # Softmax less one at the target: the gradient of the sum.
+        scores.div_(total).scatter_add_(1, at, torch.full_like(chosen, -1.0))
+        ctx.save_for_backward(scores)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        if ctx.dtype == gradient.dtype:
+            return gradient * of_loss, None
+        return torch.mul(gradient, of_loss, out=torch.empty_like(gradient, dtype=ctx.dtype)), None
