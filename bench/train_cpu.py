@@ -16,7 +16,7 @@ of the first step to the end of the last, with all that the trainers do in betwe
   batches, all with the loss on the answers only, no activation checkpointing, our optimizer and
   precision, and batches of as many rows or tokens.
 - ``ratio_to_floor``: ours against the matrix products of the linear layers alone, at the same
-  shapes, output layer for the trained tokens only.
+  shapes and in the same precision, output layer for the trained tokens only.
 
 The held-out loss compares ours and TRL (padded, the same batches) from the same base model after
 the same rows; the difference is to stay within the standard error of its mean over the rows.

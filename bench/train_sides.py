@@ -209,12 +209,18 @@ def trl(side: str, given: Given) -> Any:
 
 
 def floor(model: Path, tokens: int, trained: int, threads: int) -> dict[str, float]:
-    """Only the products of a step: forward, input gradient and weight gradient of linear layers."""
+    """Only the products of a step: forward, input gradient and weight gradient of linear layers.
+
+    In the precision that ours takes.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from ft_assets.training.in_process.machine import precision
+
     torch.set_num_threads(threads)
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    dtype = torch.bfloat16 if precision("auto") == "bf16" else torch.float32
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
     output = loaded.get_output_embeddings()
     layers = [
         (layer.weight.detach(), trained if layer is output else tokens)
@@ -225,7 +231,8 @@ def floor(model: Path, tokens: int, trained: int, threads: int) -> dict[str, flo
     for _ in range(5):
         began = time.monotonic()
         for weight, rows in layers:
-            x, gradient = torch.ones(rows, weight.shape[1]), torch.ones(rows, weight.shape[0])
+            x = torch.ones(rows, weight.shape[1], dtype=dtype)
+            gradient = torch.ones(rows, weight.shape[0], dtype=dtype)
             _ = x @ weight.T, gradient @ weight, gradient.T @ x
         seconds.append(time.monotonic() - began)
     return {"tokens_per_second": tokens / statistics.median(seconds[1:])}

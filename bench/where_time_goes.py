@@ -20,11 +20,13 @@ PARTS: dict[str, tuple[str, ...]] = {
         "aten::mul_",
         "aten::_foreach_mul_",
     ),
+    # in_process/cross_entropy.py; but for a sum and a product, which others are too.
     "cross_entropy": (
-        "aten::_log_softmax",
-        "aten::_log_softmax_backward_data",
-        "aten::nll_loss_forward",
-        "aten::nll_loss_backward",
+        "aten::amax",
+        "aten::sub",
+        "aten::exp_",
+        "aten::div_",
+        "aten::scatter_add_",
     ),
 }
 

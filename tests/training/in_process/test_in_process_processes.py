@@ -68,7 +68,7 @@ def test_a_good_end_needs_no_words(plan: TrainPlan) -> None:
 def test_the_worker_starts_its_processes_and_a_signal_leaves_a_checkpoint(
     plan_file: Callable[..., Path],
 ) -> None:
-    file = plan_file(num_epochs=2000)
+    file = plan_file(num_epochs=2000, checkpoint_at_epoch=False)
     plan = TrainPlan.model_validate_json(file.read_text())
     parameters = {**plan.parameters, "nnodes": 1, "nproc_per_node": 2}
     file.write_text(plan.model_copy(update={"parameters": parameters}).model_dump_json())
