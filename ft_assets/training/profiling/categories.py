@@ -30,7 +30,7 @@ _RULES: tuple[tuple[Category, str], ...] = (
     ("copies", r"^memcpy|^memset"),
     ("optimizer", r"^optimizer\.|adam|sgd|multi_tensor_apply|_foreach_|lion|adafactor"),
     ("attention", r"scaled_dot_product|attention|attn|flash_|fmha|flash::"),
-    ("loss", r"softmax|nll_loss|cross_entropy|logsumexp"),
+    ("loss", r"softmax|nll_loss|cross_?entropy|logsumexp"),
     ("normalisation", r"(layer|rms|batch|group)_?norm|rsqrt_?norm|weight_norm"),
     (
         "matmul",
