@@ -8,8 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "matrix_products": ("aten::mm", "aten::addmm", "aten::bmm"),
-    "attention": (
+    "matrix_products": ("aten::mm", "aten::addmm"),
+    "attention": (  # in_process/short_row_attention.py; no other layer has products in batches
+        "_RowAttention",
+        "_RowAttentionBackward",
+        "aten::baddbmm",
+        "aten::bmm",
+        "aten::_softmax",
+        "aten::_softmax_backward_data",
+        "aten::masked_fill_",
         "aten::_scaled_dot_product_flash_attention_for_cpu",
         "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
     ),
@@ -38,7 +45,8 @@ def shares(profiler: Any, seconds: float) -> dict[str, float]:
     """
     own = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
     found = {part: sum(own.get(name, 0.0) for name in names) for part, names in PARTS.items()}
-    operators = sum(time for name, time in own.items() if name.startswith("aten::"))
+    counted = {name for names in PARTS.values() for name in names}
+    operators = sum(t for name, t in own.items() if name.startswith("aten::") or name in counted)
     found["norms_and_elementwise"] = operators - sum(found.values())
     found["outside_torch"] = seconds - operators
     return {part: round(time / seconds, 3) for part, time in found.items()}

@@ -34,7 +34,7 @@ from ft_assets.training.start import Start
 from resources.errors import UserError
 from resources.record import Record
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 """Raise it when the same plan would train another model."""
 
 Algorithm = Literal["sft", "osft", "lora_sft"]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ft_assets.config import TrainingConfig
 from ft_assets.training.estimate.architecture import Architecture
+from ft_assets.training.estimate.attention import by_row_in_bf16, fused
 from ft_assets.training.estimate.rows import Part
 from ft_assets.training.estimate.trained import Trained
 from ft_assets.training.estimate.world import GIB, World
@@ -27,6 +28,8 @@ _GPU_LOGIT_BYTES = 16
 """Per token and word: logits, their log-softmax, and the gradient of either, in fp32."""
 _OWN_LOGIT_BYTES = 12
 """The same in our engine, which lets go of the logits before the backward pass."""
+_CPU_LOGIT_BYTES = {"fp32": 8, "bf16": 6}
+"""On the CPU: the probabilities in fp32, and beside them logits or their gradient."""
 _CUDA_BYTES = 0.8 * GIB
 """CUDA context, cuBLAS workspaces and the kernels that are loaded."""
 _NCCL_BYTES = 0.5 * GIB
@@ -64,8 +67,6 @@ class _Widths(NamedTuple):
     """Of the hidden state that runs from layer to layer."""
     product: int
     """Of what matrices give."""
-    attention: int
-    """Of what goes into attention: on the CPU it is computed in fp32."""
 
 
 def memory(
@@ -130,7 +131,8 @@ def _activations(
     model: Architecture, config: TrainingConfig, world: World, trained: Trained, part: Part
 ) -> float:
     widths = _widths(model, config, world)
-    layer = _layer_bytes(model, config, part, widths)
+    layer = _layer_bytes(model, config, widths)
+    layer += _attention_bytes(model, config, world, part, widths)
     if config.algorithm != "osft" or not world.in_process:  # ours computes them again
         layer += trained.kept_per_token / max(model.layers, 1) * widths.product
     ends = 3 * model.hidden_size * _FP32  # embedding, last norm, its input
@@ -143,20 +145,27 @@ def _activations(
     return part.tokens * (kept + ends + working)
 
 
-def _layer_bytes(model: Architecture, config: TrainingConfig, part: Part, widths: _Widths) -> float:
-    """What one layer keeps of one token for its backward pass."""
+def _layer_bytes(model: Architecture, config: TrainingConfig, widths: _Widths) -> float:
+    """What one layer keeps of one token for its backward pass, but for attention."""
     hidden, stream, product = model.hidden_size, widths.stream, widths.product
-    queries = model.heads * model.head_dim
-    keys = model.kv_heads * model.head_dim
     # A norm computes in fp32, and keeps what it gives for its own weight where that is trained.
     norms = 2 * (1 if config.algorithm == "lora_sft" else 2) * _FP32 * hidden
     # Autocast casts that once for each matrix that takes it.
     inputs = (5 if stream != product else 2) * product * hidden
-    attention = widths.attention * (3 * queries + 3 * keys)
-    if config.attention == "eager":
-        attention += model.heads * part.tokens * (_FP32 + product)  # its probabilities
     mlp = (4 if model.gated else 2) * _width_of_mlp(model) * product
-    return norms + inputs + attention + mlp
+    return norms + inputs + mlp
+
+
+def _attention_bytes(
+    model: Architecture, config: TrainingConfig, world: World, part: Part, widths: _Widths
+) -> float:
+    """What attention keeps of one token in one layer."""
+    if config.attention == "eager":
+        probabilities = model.heads * part.tokens * (_FP32 + widths.product)
+        return fused(model, widths.product) + probabilities
+    if world.precision == "bf16" and not world.on_gpu:
+        return by_row_in_bf16(model, part.longest)
+    return fused(model, widths.product)
 
 
 def _width_of_mlp(model: Architecture) -> int:
@@ -165,17 +174,17 @@ def _width_of_mlp(model: Architecture) -> int:
 
 def _widths(model: Architecture, config: TrainingConfig, world: World) -> _Widths:
     if world.precision == "fp32":
-        return _Widths(_FP32, _FP32, _FP32)
+        return _Widths(_FP32, _FP32)
     if _is_published_in_half(model, config, world):
-        return _Widths(_BF16, _BF16, _BF16)
+        return _Widths(_BF16, _BF16)
     # FSDP casts the parameters, autocast the products alone.
-    stream = _FP32 if world.in_process else _BF16
-    return _Widths(stream, _BF16, _BF16 if world.on_gpu else _FP32)
+    return _Widths(_FP32 if world.in_process else _BF16, _BF16)
 
 
 def _logits(model: Architecture, config: TrainingConfig, world: World, part: Part) -> float:
     if world.in_process:
-        return part.trained_tokens * model.vocab_size * _OWN_LOGIT_BYTES
+        per_word = _OWN_LOGIT_BYTES if world.on_gpu else _CPU_LOGIT_BYTES[world.precision]
+        return part.trained_tokens * model.vocab_size * per_word
     if config.use_liger:
         return part.tokens * model.hidden_size * _FP32  # in pieces as wide as the hidden state
     return part.tokens * model.vocab_size * _GPU_LOGIT_BYTES

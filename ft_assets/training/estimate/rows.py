@@ -19,6 +19,8 @@ class Part(Record):
     tokens: int
     trained_tokens: int
     """Upper bound without a token report: all of them."""
+    longest: int
+    """Tokens of the longest row that may be in it."""
 
 
 class Rows(Record):
@@ -66,7 +68,7 @@ def largest_part(config: TrainingConfig, world: World, report: TokenReport | Non
     elif world.in_process and config.micro_batch_size:
         tokens = min(tokens, config.micro_batch_size * longest)
     tokens = max(tokens, longest)
-    return Part(tokens=tokens, trained_tokens=math.ceil(tokens * share))
+    return Part(tokens=tokens, trained_tokens=math.ceil(tokens * share), longest=longest)
 
 
 def _largest_batch(report: TokenReport, rows: int, longest: int) -> int:

@@ -1,7 +1,8 @@
-"""The summed cross entropy of a few rows over a large vocabulary, in one piece of memory.
+"""The summed cross entropy of a few rows over a large vocabulary, on the CPU.
 
 torch's own makes the log-softmax, a gradient of zeros and the gradient, each as large as the logits
-in fp32. Here the gradient is made in the forward pass, in the memory of the probabilities.
+in fp32. Here the probabilities become the gradient where they lie, in the forward pass; the
+backward pass makes one more, of the logits' own type. A GPU has one kernel for all of it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         logits: [rows, vocabulary], fp32 or bf16.
         targets: [rows], token ids.
     """
-    if not (torch.is_grad_enabled() and logits.requires_grad):
+    trains = torch.is_grad_enabled() and logits.requires_grad
+    if not trains or logits.device.type != "cpu":
         return functional.cross_entropy(logits.float(), targets, reduction="sum")
     return cast("Tensor", _SummedCrossEntropy.apply(logits, targets))
 

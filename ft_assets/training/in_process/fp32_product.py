@@ -23,7 +23,7 @@ from ft_assets.training.estimate.world import CPU_INFO
 def product(left: Tensor, right: Tensor) -> Tensor:
     """``left`` [n, k] times ``right`` [k, m], both in fp32 and without gradients."""
     linear = _onednn() if left.device.type == "cpu" else None
-    if linear is None:
+    if linear is None or 0 in (*left.shape, *right.shape):  # oneDNN multiplies no empty matrices
         return left @ right
     return linear(left, right.T, None, "none", [], "")
 

@@ -2,7 +2,8 @@
 
 transformers' own way is one mask over the whole sequence: with n rows of equal length it computes
 n times the products that are needed, a fifth of a small model's step on the CPU. Here each row is
-cut out and given to transformers' SDPA function as if it were alone.
+cut out and given to transformers' SDPA function as if it were alone. In a bf16 step short rows go
+to ``short_row_attention.py`` instead.
 """
 
 from __future__ import annotations
@@ -10,47 +11,104 @@ from __future__ import annotations
 # torch and transformers have no complete types.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from ft_assets.training.estimate.attention import LONGEST_SHORT_ROW
+from ft_assets.training.in_process import short_row_attention
 from ft_assets.training.in_process.trainer import isolates_rows
 
 NAME = "sdpa_of_rows"
+_Given = tuple[Tensor, Tensor, Tensor]
+"""Queries, keys and values."""
 
 
 def attend_by_row(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     **further: Any,
-) -> tuple[torch.Tensor, None]:
-    """transformers' SDPA for each row of a packed sequence [1, heads, tokens, head size].
+) -> tuple[Tensor, None]:
+    """Causal attention of each row of a packed sequence [1, heads, tokens, head size].
 
-    A row begins where the position is 0; the model hands its position ids through to here. A bf16
-    step attends in fp32: torch's backward pass for the CPU is several times as slow in bf16.
+    A row begins where the position is 0; the model hands its position ids through to here.
     """
-    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-        query, key, as_fp32 = query.float(), key.float(), value.float()
-        with torch.autocast("cpu", enabled=False):
-            found, _ = attend_by_row(module, query, key, as_fp32, attention_mask, **further)
-        return found.to(value.dtype), None
-    positions: torch.Tensor | None = further.get("position_ids")
+    positions: Tensor | None = further.get("position_ids")
     starts = [] if positions is None else (positions[0] == 0).nonzero().squeeze(1).tolist()
-    if len(starts) <= 1:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **further)
+    if len(starts) > 1:
+        attention_mask = None  # each row has only itself to look at
     ends = [*starts[1:], query.shape[2]]
-    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    queries, keys, values = (tensor.split(lengths, dim=2) for tensor in (query, key, value))
-    rows = [
-        sdpa_attention_forward(module, *row, attention_mask=None, **further)[0]
-        for row in zip(queries, keys, values, strict=True)
-    ]
-    return torch.cat(rows, dim=1), None
+    lengths = [end - start for start, end in zip(starts or [0], ends, strict=True)]
+    attend = _attend_in_bf16_step if _is_bf16_step(query) else _attend_one_by_one
+    return attend(module, lengths, (query, key, value), attention_mask, further), None
+
+
+def _is_bf16_step(query: Tensor) -> bool:
+    return query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+
+
+def _attend_one_by_one(
+    module: torch.nn.Module,
+    lengths: Sequence[int],
+    given: _Given,
+    mask: Tensor | None,
+    further: dict[str, Any],
+) -> Tensor:
+    if len(lengths) == 1:
+        return sdpa_attention_forward(module, *given, mask, **further)[0]
+    queries, keys, values = (tensor.split(lengths, dim=2) for tensor in given)
+    rows = zip(queries, keys, values, strict=True)
+    return torch.cat([sdpa_attention_forward(module, *row, mask, **further)[0] for row in rows], 1)
+
+
+def _attend_in_bf16_step(
+    module: torch.nn.Module,
+    lengths: Sequence[int],
+    given: _Given,
+    mask: Tensor | None,
+    further: dict[str, Any],
+) -> Tensor:
+    """Short rows by plain products; long ones in fp32: torch's own for the CPU is slow in bf16."""
+    dtype = given[2].dtype
+    plain = mask is None and _is_plainly_causal(module, given, further)
+    found: list[Tensor] = []
+    start = 0
+    for short, group in groupby(lengths, lambda length: plain and length <= LONGEST_SHORT_ROW):
+        together = list(group)
+        end = start + sum(together)
+        rows = _each(given, lambda tensor, at=slice(start, end): tensor[:, :, at])
+        if short:
+            one = short_row_attention.attend(*rows, together, further["scaling"])
+        else:
+            with torch.autocast("cpu", enabled=False):
+                one = _attend_one_by_one(module, together, _each(rows, Tensor.float), mask, further)
+        found.append(one.to(dtype))
+        start = end
+    return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+
+def _each(given: _Given, change: Callable[[Tensor], Tensor]) -> _Given:
+    query, key, value = given
+    return change(query), change(key), change(value)
+
+
+def _is_plainly_causal(module: torch.nn.Module, given: _Given, further: dict[str, Any]) -> bool:
+    """Whether a token looks at itself and every one before it, and nothing else is asked for."""
+    query, key, _ = given
+    alone = query.shape[0] == 1 and query.shape[2] == key.shape[2]
+    causal = further.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    others = ("position_bias", "cache", "softcap", "s_aux")
+    plain = not further.get("dropout") and all(further.get(name) is None for name in others)
+    return alone and causal and plain and further.get("scaling") is not None
 
 
 def keeps_rows_apart(model: Any, vocabulary: int, device: str) -> bool:

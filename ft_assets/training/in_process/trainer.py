@@ -62,7 +62,9 @@ class RowTrainer(Trainer):
         loss = torch.zeros((), device=self.args.device)
         for part in parts(self.world.mine(rows), self.max_tokens, self.max_rows):
             with self.compute_loss_context_manager():
-                part_loss = loss_sum(model, part) / max(trained, 1)
+                in_bf16 = torch.is_autocast_enabled("cpu")
+                given = filled(part, self.max_tokens) if in_bf16 else part
+                part_loss = loss_sum(model, given) / max(trained, 1)
             self.accelerator.backward(part_loss)
             loss += part_loss.detach()
         if self.world.size > 1:
@@ -106,6 +108,19 @@ def parts(rows: Sequence[Row], max_tokens: int, max_rows: int | None = None) -> 
         size += len(row.ids)
     if part:
         yield part
+
+
+def filled(rows: list[Row], max_tokens: int) -> list[Row]:
+    """The rows and, where there is room, one of a few tokens that nothing is learned from.
+
+    With it the number of tokens is a multiple of 8: bf16 products on the CPU take an eighth more
+    time with 517 tokens than with 520.
+    """
+    size = sum(len(row.ids) for row in rows)
+    more = -size % 8
+    if not more or size + more > max_tokens:
+        return rows
+    return [*rows, Row(torch.zeros(more, dtype=torch.int64), torch.zeros(more, dtype=torch.bool))]
 
 
 def loss_sum(model: torch.nn.Module, rows: Sequence[Row]) -> torch.Tensor:

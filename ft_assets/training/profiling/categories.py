@@ -35,7 +35,7 @@ _RULES: tuple[tuple[Category, str], ...] = (
     (
         "matmul",
         r"gemm|gemv|cutlass|cublas|nvjet|xmma|splitk|aten::(linear|matmul|addmm|mm|bmm|baddbmm"
-        r"|addmv|mv|dot|einsum|_scaled_mm)\b|mkldnn_linear|bitsandbytes::",
+        r"|addmv|mv|dot|einsum|_scaled_mm)\b|mkldnn(_|::_?)linear|bitsandbytes::",
     ),
     (
         "copies",

@@ -88,7 +88,7 @@ def test_what_autograd_keeps(algorithm, precision):
     config = training(algorithm=algorithm, backend="cpu", precision=precision)
     world = World.of(config, kubernetes())
     shapes = architecture_of_config("model", {**CONFIG, "model_type": "llama"})
-    part = Part(tokens=TOKENS, trained_tokens=TRAINED)
+    part = Part(tokens=TOKENS, trained_tokens=TRAINED, longest=TOKENS)
     found = memory(shapes, config, world, trained_parameters(shapes, config), part)
     copies = autocast_copies(shapes, config, world, trained_parameters(shapes, config))
 

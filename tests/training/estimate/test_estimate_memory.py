@@ -16,7 +16,7 @@ N = 1_543_714_304  # parameters of the model
 def needed(model, *, gpus: int = 1, workers: int = 1, tokens: int = 8192, **parameters) -> Memory:
     config = training(**{"max_seq_len": 8192, "max_tokens_per_gpu": 8192, **parameters})
     world = World.of(config, kubernetes(gpus_per_worker=gpus, workers=workers))
-    part = Part(tokens=tokens, trained_tokens=tokens)
+    part = Part(tokens=tokens, trained_tokens=tokens, longest=tokens)
     return memory(model, config, world, trained_parameters(model, config), part)
 
 
@@ -136,8 +136,10 @@ def test_the_cpu_computes_logits_for_trained_tokens_only(qwen):
     config = training(backend="cpu")
     world = World.of(config, kubernetes())
     trained = trained_parameters(qwen, config)
-    some = memory(qwen, config, world, trained, Part(tokens=1000, trained_tokens=100))
-    every = memory(qwen, config, world, trained, Part(tokens=1000, trained_tokens=1000))
+    some = memory(qwen, config, world, trained, Part(tokens=1000, trained_tokens=100, longest=1000))
+    every = memory(
+        qwen, config, world, trained, Part(tokens=1000, trained_tokens=1000, longest=1000)
+    )
     assert every.logits == 10 * some.logits
 
 
@@ -170,9 +172,9 @@ def test_the_memory_is_that_of_the_gpu_or_of_the_pod():
 
 
 def test_without_a_report_a_part_is_full_and_all_of_it_trained_on():
-    config = training(max_tokens_per_gpu=9000)
+    config = training(max_tokens_per_gpu=9000, max_seq_len=700)
     world = World.of(config, kubernetes())
-    assert largest_part(config, world, None) == Part(tokens=9000, trained_tokens=9000)
+    assert largest_part(config, world, None) == Part(tokens=9000, trained_tokens=9000, longest=700)
 
 
 def test_a_part_is_never_larger_than_the_rows_of_a_batch():
@@ -180,7 +182,7 @@ def test_a_part_is_never_larger_than_the_rows_of_a_batch():
     report = token_report({100: 80}, trained_share=0.25)
     world = World.of(config, kubernetes(gpus_per_worker=2))
     # Four rows of 100 tokens per process; no row is longer than another.
-    assert largest_part(config, world, report) == Part(tokens=400, trained_tokens=100)
+    assert largest_part(config, world, report) == Part(tokens=400, trained_tokens=100, longest=100)
 
 
 def test_a_part_has_room_for_the_longest_row():

@@ -20,9 +20,9 @@ def silent(phase: str, done: float, total: float, **details: Any) -> None:
 
 @pytest.fixture
 def settings_for(plan_file: Callable[..., Path], tiny_model: Path) -> SettingsFor:
-    """Settings of a small run on the CPU; ``base`` and the training block's names may be given."""
+    """Settings of a small run on the CPU; ``base``, ``precision`` and the training block's."""
 
-    def make(*, base: Path = tiny_model, **values: Any) -> Settings:
+    def make(*, base: Path = tiny_model, precision: str = "fp32", **values: Any) -> Settings:
         plan = TrainPlan.model_validate_json(plan_file(base=base, **values).read_text())
         return Settings.of(
             plan.algorithm,
@@ -32,7 +32,7 @@ def settings_for(plan_file: Callable[..., Path], tiny_model: Path) -> SettingsFo
                 "ckpt_output_dir": str(Path(plan.train_file).parent),
                 "held_out_path": None,
                 "mask": plan.mask.model_dump(mode="json"),
-                "machine": {"device": "cpu", "threads": 1, "precision": "fp32"},
+                "machine": {"device": "cpu", "threads": 1, "precision": precision},
                 "report": silent,
                 "fingerprint": plan.fingerprint,
                 "checkpoint_choice": plan.checkpoint_choice,

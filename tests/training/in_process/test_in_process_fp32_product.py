@@ -35,6 +35,13 @@ def test_it_is_the_product_however_the_matrices_lie(monkeypatch, tmp_path, words
     torch.testing.assert_close(product(left, right).double(), exact, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("words", ["AuthenticAMD avx512f", "GenuineIntel avx512f"])
+def test_a_product_over_nothing_is_zero(monkeypatch, tmp_path, words):
+    on_a_processor(monkeypatch, tmp_path, words)
+    assert torch.equal(product(torch.ones(30, 0), torch.ones(0, 20)), torch.zeros(30, 20))
+    assert product(torch.ones(30, 7), torch.ones(7, 0)).shape == (30, 0)
+
+
 @pytest.mark.parametrize(
     ("words", "onednn"),
     [

@@ -76,10 +76,13 @@ def test_its_own_products_are_mini_trainers(settings_for):
         torch.testing.assert_close(module(x), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("ratio", [0.25, 0.75])
-def test_its_own_projections_are_mini_trainers(settings_for, ratio):
-    """On all the shapes there are: square, wide and tall, with more and with less of it frozen."""
-    model = Osft(settings_for(algorithm="osft", unfreeze_rank_ratio=ratio)).load()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("ratio", [0.25, 0.75, 0.999])
+def test_its_own_projections_are_mini_trainers(settings_for, ratio, precision):
+    """On all the shapes there are: square, wide and tall, with more, less and nothing frozen."""
+    model = Osft(
+        settings_for(algorithm="osft", unfreeze_rank_ratio=ratio, precision=precision)
+    ).load()
     mini_trainers = type(model).__mro__[1]
     for project in ("project_gradients", "project_parameters"):
         parameters = [
@@ -96,14 +99,18 @@ def test_its_own_projections_are_mini_trainers(settings_for, ratio):
             moved = [p.grad if project == "project_gradients" else p.data for p in parameters]
             found.append([tensor.clone() for tensor in moved])
         for ours, theirs, before in zip(*found, start, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-            assert not torch.allclose(ours, before)
+            if precision == "bf16" and project == "project_gradients":
+                assert (ours - theirs).norm() <= 1e-2 * before.norm()
+            else:
+                torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+            assert torch.allclose(ours, before) == (ratio == 0.999)
 
 
 # What moves.
 
 
-def test_each_step_leaves_the_frozen_directions_alone(plan_file, monkeypatch):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_step_leaves_the_frozen_directions_alone(plan_file, monkeypatch, precision):
     """The update is orthogonal to what the frozen directions span, on both of a matrix's sides."""
     models: list[Any] = []
     seen: list[dict[str, torch.Tensor]] = []
@@ -119,7 +126,9 @@ def test_each_step_leaves_the_frozen_directions_alone(plan_file, monkeypatch):
 
     monkeypatch.setattr(Osft, "load", load_and_keep)
     monkeypatch.setattr(RowTrainer, "training_step", look_and_step)
-    plan = plan_file(algorithm="osft", num_epochs=1, weight_decay=0.01, warmup_steps=0)
+    plan = plan_file(
+        algorithm="osft", num_epochs=1, weight_decay=0.01, warmup_steps=0, precision=precision
+    )
     train(plan, silent)
 
     (model,) = models
@@ -135,12 +144,15 @@ def test_each_step_leaves_the_frozen_directions_alone(plan_file, monkeypatch):
             assert (update @ v.T).norm() <= 1e-4 * size, name
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("ratio", [0.25, 0.75])
-def test_the_plan_counts_what_it_holds_in_memory(settings_for, tiny_model, ratio):
+def test_the_plan_counts_what_it_holds_in_memory(settings_for, tiny_model, ratio, precision):
     """Its factors, and beside them the frozen matrices less the factors that wait in a file."""
     config = TrainingConfig(algorithm="osft", unfreeze_rank_ratio=ratio)
     trained = trained_parameters(read_folder("tiny", tiny_model), config)
-    model = Osft(settings_for(algorithm="osft", unfreeze_rank_ratio=ratio)).load()
+    model = Osft(
+        settings_for(algorithm="osft", unfreeze_rank_ratio=ratio, precision=precision)
+    ).load()
     held = {n: t.numel() for n, t in model.named_buffers() if "inv_freq" not in n}
     held |= {name: parameter.numel() for name, parameter in model.named_parameters()}
     for name, module in targets(model).items():

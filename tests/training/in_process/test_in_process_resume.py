@@ -51,9 +51,12 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(plan_file, un
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["osft", "lora_sft"])
-def test_the_other_algorithms_go_on_to_the_same_weights_too(plan_file, algorithm):
-    values: dict[str, Any] = {"algorithm": algorithm, **RESUMABLE}
+@pytest.mark.parametrize(
+    ("algorithm", "precision"),
+    [("osft", "fp32"), ("lora_sft", "fp32"), ("sft", "bf16"), ("osft", "bf16")],
+)
+def test_the_others_go_on_to_the_same_weights_too(plan_file, algorithm, precision):
+    values: dict[str, Any] = {"algorithm": algorithm, "precision": precision, **RESUMABLE}
     if algorithm == "lora_sft":
         values["lora_dropout"] = 0.1  # it draws random numbers
     whole = plan_file("whole", **values)

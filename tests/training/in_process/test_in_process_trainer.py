@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from ft_assets.training.in_process.tokens import Row
-from ft_assets.training.in_process.trainer import RowTrainer, isolates_rows, loss_sum, parts
+from ft_assets.training.in_process.trainer import RowTrainer, filled, isolates_rows, loss_sum, parts
 
 VOCABULARY = 400
 
@@ -71,6 +71,21 @@ def test_loss_and_gradients_of_a_step_are_those_of_row_by_row(model, tmp_path, m
         torch.testing.assert_close(step_gradients[name], gradient, atol=1e-5, rtol=1e-4)
 
 
+def test_a_bf16_step_is_an_fp32_step_to_its_precision(model, tmp_path):
+    """It has some tokens more, from which nothing is learned."""
+    rows = rows_of(12, 30, 7, 21, 2)
+    found: list[dict[str, torch.Tensor]] = []
+    for precision in ({"bf16": False}, {"bf16": True}):
+        arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", **precision)
+        trainer = RowTrainer(model=model, args=arguments, max_tokens=100, packed=True)
+        trainer.training_step(model, {"rows": rows})
+        assert trainer.tokens_seen == 72
+        found.append(gradients(model))
+    exact, rounded = found
+    for name, gradient in exact.items():
+        assert (rounded[name] - gradient).norm() <= 0.03 * gradient.norm(), name
+
+
 def test_tokens_are_counted_over_steps(model, tmp_path):
     trainer = trainer_for(model, tmp_path, max_tokens=100)
     rows = rows_of(12, 30)
@@ -94,6 +109,26 @@ def test_a_row_without_trained_tokens_adds_nothing(model):
     torch.testing.assert_close(
         loss_sum(model, [first, silent]), loss_sum(model, [first]), atol=1e-4, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "more"),
+    [
+        ((12, 9), 100, [3]),
+        ((12, 9), 24, [3]),
+        ((12, 9), 23, []),  # no part becomes larger than was allowed
+        ((12, 4), 100, []),
+        ((30,), 1, []),
+    ],
+)
+def test_a_part_is_filled_to_a_multiple_of_eight_with_what_nothing_is_learned_from(
+    model, lengths, max_tokens, more
+):
+    rows = rows_of(*lengths)
+    found = filled(rows, max_tokens)
+    assert [len(row.ids) for row in found] == [*lengths, *more]
+    assert not any(bool(row.trained.any()) for row in found[len(rows) :])
+    torch.testing.assert_close(loss_sum(model, found), loss_sum(model, rows))
 
 
 def lengths_of_parts(lengths: list[int], max_tokens: int) -> list[list[int]]:

@@ -182,7 +182,7 @@ def _is_linear(module: torch.nn.Module) -> bool:
 
 @torch.no_grad()
 def _prepare(module: Any, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Add what the quicker products need; none of it is trained or saved.
+    """Add what the quicker products need; none of it is trained, or in the model's folder.
 
     Args:
         dtype: that in which the steps compute; the frozen part needs no other.
@@ -192,21 +192,16 @@ def _prepare(module: Any, dtype: torch.dtype) -> list[torch.Tensor]:
     """
     low = module.osft_params
     frozen = (module.osft_U_high * module.osft_S_high) @ module.osft_V_high
-    bases = {
+    added = {
         "osft_high": frozen.to(dtype),
         "osft_U_free": _free_basis(module.osft_U_high, low.U_low),
         "osft_V_free": _free_basis(module.osft_V_high.T, low.V_low.T),
     }
-    if dtype != torch.float32:
-        bases |= {
-            "osft_U_half": _smaller(module.osft_U_high, bases["osft_U_free"]).to(dtype),
-            "osft_V_half": _smaller(module.osft_V_high.T, bases["osft_V_free"]).to(dtype),
-        }
-    for name, tensor in bases.items():
+    for name, tensor in added.items():
         module.register_buffer(name, tensor, persistent=False)
     module.forward = partial(_forward, module)
     factors = (("osft_U_free", module.osft_U_high), ("osft_V_free", module.osft_V_high))
-    return [high for free, high in factors if bases[free] is not None]
+    return [high for free, high in factors if added[free] is not None]
 
 
 def _forward(module: Any, x: torch.Tensor) -> torch.Tensor:
@@ -230,22 +225,19 @@ def _project(columns: torch.Tensor, high: torch.Tensor, free: torch.Tensor | Non
         columns.copy_(product(free, product(free.T, columns)))
 
 
-def _smaller(high: torch.Tensor, free: torch.Tensor | None) -> torch.Tensor:
-    return high if free is None else free
-
-
 def _project_gradient(columns: torch.Tensor, module: Any, side: str) -> None:
     """The same with a gradient, in the precision that it was computed in.
 
     What the factors are moved by is projected again, in fp32: :func:`_project`.
     """
-    basis = getattr(module, f"osft_{side}_half", None)
+    high = module.osft_U_high if side == "U" else module.osft_V_high.T
     free = getattr(module, f"osft_{side}_free")
-    if basis is None:
-        high = module.osft_U_high if side == "U" else module.osft_V_high.T
+    dtype = module.osft_high.dtype
+    if dtype == torch.float32:
         _project(columns, high, free)
         return
-    within = basis @ (columns.T.to(basis.dtype) @ basis).T
+    basis = (high if free is None else free).to(dtype)
+    within = basis @ (columns.T.to(dtype) @ basis).T
     if free is None:
         columns.sub_(within)
     else:

@@ -34,11 +34,10 @@ def decomposed_linear(x: Tensor, high: Tensor, bias: Tensor | None, factors: Fac
     autocast = torch.is_autocast_enabled(device)
     dtype = torch.get_autocast_dtype(device) if autocast else x.dtype
     with torch.autocast(device, enabled=False):
+        x = x.to(dtype)
         # A frozen part in bf16 stays so; it meets fp32 before the training alone.
-        whole = functional.linear(
-            x.to(dtype), high.to(dtype), None if bias is None else bias.to(dtype)
-        )
-        return cast("Tensor", _Trained.apply(whole, x.to(dtype), *factors))
+        whole = functional.linear(x, high.to(dtype), None if bias is None else bias.to(dtype))
+        return cast("Tensor", _Trained.apply(whole, x, *factors))
 
 
 class _Trained(torch.autograd.Function):
