@@ -116,7 +116,7 @@ def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
             now += INTERVAL + 1
             with freeze_time(now):
                 list(execute_sensor_iteration(workspace, logger, None, None))
-            if tick % max(1, ticks // 10) == 0:
+            if tick % max(1, ticks // 10) == 0 or tick == ticks:
                 found[tick] = resident()
                 print(side, tick, found[tick], file=sys.stderr, flush=True)
         seconds = time.time() - began
@@ -128,7 +128,7 @@ def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
         "seconds_per_tick": round(seconds / ticks, 4),
         "after": {str(tick): resident for tick, resident in measured},
         "growth_mib_per_1000_ticks": _growth(measured),
-        "growth_mib_per_1000_ticks_second_half": _growth(measured[len(measured) // 2 :]),
+        "growth_mib_per_1000_ticks_second_half": _growth(measured[max(0, len(measured) // 2 - 1) :]),
     }
 
 

@@ -12,7 +12,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from ft_assets.automation.new_data.limits import room
+from ft_assets.automation.new_data.awaited import awaited
+from ft_assets.automation.new_data.ledger import Ledger
+from ft_assets.automation.new_data.limits import bounded, room
 from ft_assets.automation.partitions import drops_of, newest_drop
 from ft_assets.automation.tags import AUTOMATIC, DROP
 from ft_assets.config import Pipeline
@@ -54,9 +56,13 @@ def schedule_of(
     ) -> dg.RunRequest | dg.SkipReason:
         drops = drops_of(pipeline)
         drop, why_not = _newest_complete(pipeline, sources, context.instance)
-        why_not = why_not or _held_back(pipeline, context.instance, drop, clock())
+        ledger = Ledger(context.instance.run_storage, name)
+        turn = ledger.turn()  # before all that is decided from
+        why_not = why_not or _held_back(pipeline, sources, context.instance, drop, clock())
         if why_not:
             return dg.SkipReason(why_not)
+        if bounded(pipeline) and not ledger.take(turn):
+            return dg.SkipReason("The sensor has asked for a run at the same time")
         tags = {"pipeline": name, AUTOMATIC: name}
         if drops is None or drop is None:
             return dg.RunRequest(tags=tags)
@@ -101,11 +107,15 @@ def _newest_first(
 
 
 def _held_back(
-    pipeline: Pipeline, instance: dg.DagsterInstance, drop: str | None, now: float
+    pipeline: Pipeline,
+    sources: Sources,
+    instance: dg.DagsterInstance,
+    drop: str | None,
+    now: float,
 ) -> str:
     """Why no automatic run may begin now, as the sensor says it; empty when one may."""
     subject = drop or "the dataset"
     if pipeline.spec.automation.dry_run:
         return f"Dry run: would run {subject}"
-    free = room(pipeline, instance, now, [])
+    free = room(pipeline, instance, now, awaited(pipeline, sources, instance))
     return "" if free.runs else f"{subject}: {free.reason}"

@@ -53,6 +53,16 @@ def test_the_tenth_version_comes_after_the_ninth(ledger):
     assert ledger.read(["drop-1"])["drop-1"].number == 10
 
 
+def test_what_was_asked_for_and_not_seen_is_found_among_all(instance, ledger):
+    Ledger(instance.run_storage, "another").move({"drop-9": FIRST})
+    ledger.move({f"drop-{number}": FIRST for number in range(1, 5)})
+    ledger.move({"drop-2": SEEN, "drop-4": SEEN})
+    assert ledger.unseen(10) == {"drop-1": FIRST, "drop-3": FIRST}
+    assert len(ledger.unseen(1)) == 1
+    ledger.move({"drop-4": SECOND})
+    assert ledger.unseen(10)["drop-4"] == SECOND
+
+
 def test_pipelines_have_rows_of_their_own(instance):
     Ledger(instance.run_storage, "one").move({"drop-1": FIRST})
     assert Ledger(instance.run_storage, "two").read(["drop-1"]) == {}

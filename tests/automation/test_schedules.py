@@ -7,6 +7,8 @@ import pytest
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.utils import make_new_run_id
 
+from ft_assets.automation import schedules
+from ft_assets.automation.new_data.ledger import Asked, Ledger
 from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
 from ft_assets.pipeline import pipeline_definitions
@@ -157,3 +159,66 @@ def test_where_data_accumulates_it_waits_for_the_run_that_goes_on(tiny, instance
     _an_automatic_run(instance, status=dg.DagsterRunStatus.STARTED)
     waits = "drop-1: waits for the run of drop-1, one at a time as data accumulates"
     assert _why_not(schedule, tiny, instance) == waits
+
+
+def _the_sensor_has_asked_for(instance, drop):
+    ledger = Ledger(instance.run_storage, "tiny")
+    ledger.move({drop: Asked(1, "token", seen=False)})
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"runs_per_day": 1}, "drop-1: the budget of 1 automatic runs in 24 hours is used up"),
+        ({"cool_down": 600}, "drop-1: cools down for 600 s"),
+    ],
+)
+def test_what_the_sensor_has_asked_for_counts_before_it_is_made(tiny, instance, limit, reason):
+    tiny.write({"automation": {"schedule": "@daily", "enabled": True, **limit}})
+    (schedule,) = _schedules(tiny)
+    _the_sensor_has_asked_for(instance, "drop-1")
+    assert _why_not(schedule, tiny, instance).startswith(reason)
+
+
+def test_what_is_there_already_counts_once(tiny, instance):
+    tiny.write({"automation": {"schedule": "@daily", "enabled": True, "runs_per_day": 2}})
+    (schedule,) = _schedules(tiny)
+    _the_sensor_has_asked_for(instance, "drop-1")
+    _an_automatic_run(instance, **{"dagster/run_key": "drop-1:1:token"})
+    assert _tick(schedule, tiny, instance)
+
+
+@pytest.mark.parametrize(
+    ("drop", "enabled"),
+    [
+        ("drop-2", True),  # its data is gone
+        ("drop-1", False),  # nobody makes runs for a sensor that is off
+    ],
+)
+def test_a_run_that_nobody_makes_is_not_waited_for(tiny, instance, drop, enabled):
+    tiny.write(
+        {
+            "automation": {"schedule": "@daily", "enabled": enabled},
+            "dataset": {"accumulate": True},
+        }
+    )
+    (schedule,) = _schedules(tiny)
+    _the_sensor_has_asked_for(instance, drop)
+    assert _tick(schedule, tiny, instance)
+
+
+def test_one_of_two_that_decide_at_the_same_time_asks(tiny, instance, monkeypatch):
+    tiny.write({"automation": {"schedule": "@daily"}, "dataset": {"accumulate": True}})
+    (schedule,) = _schedules(tiny)
+    ledger = Ledger(instance.run_storage, "tiny")
+    decide = schedules.room
+
+    def while_the_sensor_asks(*given):
+        assert ledger.take(ledger.turn())
+        return decide(*given)
+
+    monkeypatch.setattr(schedules, "room", while_the_sensor_asks)
+    assert _why_not(schedule, tiny, instance) == "The sensor has asked for a run at the same time"
+    monkeypatch.undo()
+    assert _tick(schedule, tiny, instance)

@@ -83,8 +83,27 @@ class Ledger:
         query = sqlalchemy.select(column).where(column.startswith(self._prefix, autoescape=True))
         with sql_storage(self._storage).connect() as connection:
             keys = [str(key) for key in connection.execute(query).scalars()]
-        # Some databases find other letter cases too.
-        return [key.removeprefix(self._prefix) for key in keys if key.startswith(self._prefix)]
+        return [key.removeprefix(self._prefix) for key in keys if self._is_own(key)]
+
+    def unseen(self, limit: int) -> dict[str, Asked]:
+        """Rows whose run was asked for and not seen, at most so many; one question."""
+        import sqlalchemy
+        from dagster._core.storage.runs.schema import KeyValueStoreTable
+
+        columns = KeyValueStoreTable.c
+        query = (
+            sqlalchemy.select(columns.key, columns.value)
+            .where(columns.key.startswith(self._prefix, autoescape=True))
+            .where(sqlalchemy.func.substr(columns.value, _ORDER, 1) == "0")
+            .limit(limit)
+        )
+        with sql_storage(self._storage).connect() as connection:
+            rows = [(str(key), str(row)) for key, row in connection.execute(query)]
+        found = {key.removeprefix(self._prefix): row for key, row in rows if self._is_own(key)}
+        return {name: Asked.of_row(row) for name, row in found.items()}
+
+    def _is_own(self, key: str) -> bool:
+        return key.startswith(self._prefix)  # some databases find other letter cases too
 
     def move(self, to: Mapping[str, Asked]) -> dict[str, Asked]:
         """Move rows forward, and give back what stands there now: another look may be ahead."""

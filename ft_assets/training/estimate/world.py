@@ -92,8 +92,8 @@ def this_cpu_is_fast_in_bf16() -> bool:
     """Whether this machine's processor multiplies bf16 matrices faster than fp32 ones.
 
     It does with a unit for such products (AMX), and on AMD's with avx512_bf16. On Intel's these
-    vector instructions alone do not pay. Both were measured (bench/train_cpu.py,
-    ``chosen_precision_ratio``). Asked without loading torch.
+    vector instructions alone do not pay. These two were measured (bench/train_cpu.py,
+    ``chosen_precision_ratio``), AMX was not. Asked without loading torch.
     """
     if not CPU_INFO.exists():
         return False
