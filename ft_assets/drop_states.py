@@ -20,6 +20,7 @@ from dagster._core.definitions.data_version import (
     StaleCause,
     StaleStatus,
 )
+from dagster._core.definitions.events import AssetKeyPartitionKey
 from dagster._core.loader import LoadingContext
 from dagster._utils.aiodataloader import BlockingDataLoader, DataLoader
 
@@ -82,7 +83,7 @@ class DropStates:
 
     def of(self, drop: str | None) -> dict[str, AssetState]:
         """The state of each asset, by the name that follows the pipeline's in its key."""
-        return {"/".join(key.path[1:]): self._state(key, drop) for key in self._keys}
+        return {"/".join(key.path[1:]): self._with_causes(key, drop) for key in self._keys}
 
     def is_missing(self, drop: str) -> bool:
         """Whether any asset was never made for the drop."""
@@ -90,21 +91,35 @@ class DropStates:
 
     def is_stale(self, drop: str) -> bool:
         """Whether any asset of the drop is stale."""
-        return any(self._state(key, drop).state == "stale" for key in self._made)
+        return any(self._state(key, drop) == "stale" for key in self._made)
 
-    def _state(self, key: dg.AssetKey, drop: str | None) -> AssetState:
+    def _state(self, key: dg.AssetKey, drop: str | None) -> State:
         if drop is not None and drop not in self._made[key]:
-            return AssetState("missing")
-        status = self._resolver.get_status(key, drop)
+            return "missing"
+        state = _STATES[self._resolver.get_status(key, drop)]
+        # Where its own raw dataset has changed, Dagster says so, and the others need no look.
+        earlier = self._earlier if key == self._split else None
+        if state == "fresh" and earlier is not None and earlier.is_stale(*self._made_split(drop)):
+            return "stale"
+        return state
+
+    def _with_causes(self, key: dg.AssetKey, drop: str | None) -> AssetState:
+        state = self._state(key, drop)
+        if state != "stale":
+            return AssetState(state)
         causes = list(dict.fromkeys(_words(self._resolver.get_stale_causes(key, drop))))
-        state = _STATES[status]
-        if drop is not None and self._earlier is not None and key == self._split:
-            earlier = self._earlier.cause(drop)
-            # Where its own raw dataset has changed, Dagster says so.
-            if earlier is not None and state == "fresh":
-                state = "stale"
-                causes.append(earlier)
+        if not causes and self._earlier is not None:
+            causes = [self._earlier.cause(*self._made_split(drop))]
         return AssetState(state, tuple(causes))
+
+    def _made_split(self, drop: str | None) -> tuple[str, dg.EventLogRecord]:
+        """The drop and its split's latest materialization, which the resolver has read already."""
+        assert drop is not None
+        of_drop = AssetKeyPartitionKey(self._split, drop)
+        queryer = self._resolver.instance_queryer
+        record = queryer.get_latest_materialization_or_observation_record(asset_partition=of_drop)
+        assert record is not None  # it is fresh or stale, not missing
+        return drop, record
 
 
 def asset_graph(pipeline: Pipeline) -> dg.AssetGraph:

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ft_assets.accumulated import later_drops, named
+from ft_assets.accumulated import TO_MAKE_AGAIN, left_behind, named
 from ft_assets.assets.earlier import unchanged
 from ft_assets.assets.pipeline_asset import pipeline_asset
 from ft_assets.assets.step import Materialized, Step, step
@@ -87,7 +87,7 @@ def raw_dataset(
             return this.result(
                 draft.artifact,
                 [],
-                _metadata(rows, eval_rows) | _to_make_again(this, before, draft.artifact),
+                _metadata(rows, eval_rows) | _to_make_again(this, draft.artifact),
                 up_to_date=unchanged(before, draft.artifact),
                 check_results=[
                     rows_valid.check_result(
@@ -104,18 +104,17 @@ def raw_dataset(
     return asset
 
 
-def _to_make_again(this: Step, before: Artifact | None, now: Artifact) -> dict[str, Any]:
-    """Where drops accumulate: the later ones, which were made from what this one held before."""
+def _to_make_again(this: Step, made: Artifact) -> dict[str, Any]:
+    """Where drops accumulate: the later ones whose splits hold other rows of this one."""
     drop = this.partition
-    same = before is not None and before.data_version == now.data_version
-    if same or drop is None or not this.spec.dataset.accumulate:
+    if drop is None or not this.spec.dataset.accumulate:
         return {}
-    later = later_drops(this.context.instance, this.spec, drop)
+    later = left_behind(this.context.instance, this.spec, drop, made.data_version)
     if not later:
         return {}
     words = f"{named(later)}: ft backfill {this.spec.name} --stale, unless the sensor does it"
     this.context.log.warning(f"dataset.accumulate: later drops are to be made again, {words}")
-    return {"later_drops_to_make_again": words}
+    return {TO_MAKE_AGAIN: words}
 
 
 def keys(config: DatasetConfig) -> dict[str, str | None]:
