@@ -128,7 +128,9 @@ def measure(side: str, ticks: int, drops: int) -> dict[str, Any]:
         "seconds_per_tick": round(seconds / ticks, 4),
         "after": {str(tick): resident for tick, resident in measured},
         "growth_mib_per_1000_ticks": _growth(measured),
-        "growth_mib_per_1000_ticks_second_half": _growth(measured[max(0, len(measured) // 2 - 1) :]),
+        "growth_mib_per_1000_ticks_second_half": _growth(
+            measured[max(0, len(measured) // 2 - 1) :]
+        ),
     }
 
 

@@ -26,10 +26,9 @@ GPU_PEAKS: tuple[tuple[int, float, str], ...] = (
 """GiB from which a row counts, dense bf16 FLOP/s of its slowest common GPU (NVIDIA's data sheets),
 and which one that is."""
 
-CPU_FLOPS_PER_THREAD = {"bf16": 150e9, "fp32": 80e9}
-"""Between what bench/train_cpu.py printed on two threads, 0.7 GFLOP per token: in fp32 184 tokens/s
-with AVX2 and 274 with AVX-512 (bench/README.md). The figure of bf16 is from 437 tokens/s that were
-measured once, with AMX, and stand in no output that is kept."""
+CPU_FLOPS_PER_THREAD = {"bf16": 200e9, "fp32": 80e9}
+"""From what bench/train_cpu.py printed on two threads, 0.7 GFLOP per token: in fp32 between 184
+tokens/s with AVX2 and 277 with AVX-512, in bf16 591 with AVX-512 on an AMD (bench/README.md)."""
 
 CPU_OPTIMIZER_BYTES_PER_SECOND = 25e9
 """AdamW reads and writes 28 bytes per trainable parameter and does no arithmetic to speak of."""

@@ -14,11 +14,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ft_assets.training.in_process.checkpoints import keep_newest, writing
 from ft_assets.training.in_process.disk_space import refuse_without_room
 from ft_assets.training.in_process.interruption import Interruption
+from ft_assets.training.in_process.moments import make_moments
 from ft_assets.training.in_process.settings import Settings
 from ft_assets.training.in_process.state import WEIGHTS, load_state, save_state, state_of
 from ft_assets.training.in_process.trainer import RowTrainer
@@ -40,6 +42,14 @@ class ResumableTrainer(RowTrainer):
         self.passed_over: list[Path] = []
         """Checkpoints from after the step that the run began from, until it has written others."""
         self._writing: Path | None = None
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's; on the CPU with its state, which a resumed run then replaces."""
+        optimizer: Any = super().create_optimizer(model)
+        fused = isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["fused"]
+        if self.settings.device == "cpu" and fused and not optimizer.state:
+            make_moments(optimizer)
+        return optimizer
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write ``checkpoint-STEP``; that of an interruption always holds the full state."""

@@ -36,6 +36,7 @@ from ft_assets.training.in_process.file_tensors import keep_in_a_file
 from ft_assets.training.in_process.fp32_product import product
 from ft_assets.training.in_process.methods.method import Method, load_pretrained
 from ft_assets.training.in_process.methods.osft_product import decomposed_linear
+from ft_assets.training.in_process.moments import make_moments
 from resources.errors import UserError
 
 
@@ -79,7 +80,7 @@ class Osft(Method):
             weight_decay=settings.weight_decay,
             fused=True,
         )
-        _make_moments(adamw)
+        make_moments(adamw)
         return optim_wrapper(adamw, model)
 
     def save(self, model: Any, folder: Path) -> None:
@@ -92,21 +93,6 @@ class Osft(Method):
         plain.tie_weights()
         plain.generation_config = self.generation_config
         plain.to(self.published_dtype).save_pretrained(folder)
-
-
-def _make_moments(adamw: torch.optim.AdamW) -> None:
-    """Make AdamW's state now, as its first step would.
-
-    Made then, it would lie scattered where that step's activations were, and the next step's would
-    find no room between, so that the peak is higher.
-    """
-    for group in adamw.param_groups:
-        for parameter in group["params"]:
-            adamw.state[parameter].update(
-                step=torch.zeros((), dtype=torch.float32, device=parameter.device),
-                exp_avg=torch.zeros_like(parameter),
-                exp_avg_sq=torch.zeros_like(parameter),
-            )
 
 
 def _decomposable(plain: Any) -> Any:
