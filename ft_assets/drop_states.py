@@ -18,7 +18,6 @@ import dagster as dg
 from dagster._core.definitions.data_version import (
     CachingStaleStatusResolver,
     StaleCause,
-    StaleCauseCategory,
     StaleStatus,
 )
 from dagster._core.definitions.events import AssetKeyPartitionKey
@@ -137,8 +136,6 @@ def _words(causes: Sequence[StaleCause]) -> Iterator[str]:
     for cause in causes:
         if cause.children:
             yield from (f"{child.asset_key.path[-1]} {child.reason}" for child in cause.children)
-        elif cause.category is StaleCauseCategory.CODE:
-            yield "its code, or a parameter that it reads, has changed"
         else:
             yield cause.reason
 

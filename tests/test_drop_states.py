@@ -58,34 +58,6 @@ def test_a_changed_drop_makes_exactly_its_downstream_stale(two_drops, ft):
     assert _states(two_drops, "drop-2") == other
 
 
-@pytest.mark.parametrize(
-    ("changed", "stale"),
-    [
-        ({"training": {"learning_rate": 0.02}}, {"token_report", "finetuned_model"}),
-        ({"dataset": {"split": 0.7}}, {"split_dataset"}),
-        ({"promotion": {"min_samples": 6}}, {"eval_report"}),
-        ({"kubernetes": {"memory": "2Gi"}}, set()),  # where a step runs, not what it makes
-        ({"automation": {"interval": 120}}, set()),
-    ],
-)
-def test_a_changed_parameter_makes_stale_what_reads_it_in_every_drop(two_drops, changed, stale):
-    two_drops.write(changed)
-    assert _in_state(two_drops, "drop-1", "stale") == stale
-    assert _in_state(two_drops, "drop-2", "stale") == stale - FROM_SPLIT
-    said = "its code, or a parameter that it reads, has changed"
-    assert all(_states(two_drops, "drop-1")[name].causes == (said,) for name in stale)
-    two_drops.write()
-    assert _in_state(two_drops, "drop-1", "stale") == set()
-
-
-def test_a_changed_parameter_that_changes_nothing_costs_no_work(two_drops, ft):
-    two_drops.write({"dataset": {"on_bad_rows": "drop"}})  # there is no bad row
-    assert _in_state(two_drops, "drop-1", "stale") == {"raw_dataset"}
-    again = _run(two_drops, ft)
-    assert not {"finetuned_model", "eval_report"} & {*again["made"]}
-    assert _in_state(two_drops, "drop-1", "stale") == set()
-
-
 def test_a_drop_put_back_as_it_was_makes_nothing_stale(two_drops, ft):
     for start in (200, 0):
         two_drops.write_drop("drop-1", start=start)

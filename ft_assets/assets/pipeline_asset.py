@@ -12,7 +12,6 @@ import dagster as dg
 
 from ft_assets.assets.step import Materialized
 from ft_assets.config import Pipeline
-from ft_assets.config.launchpad import version_of
 from ft_assets.config.launchpad_schema import run_config_schema
 from ft_assets.kubernetes import GPU_POOL, step_tags
 
@@ -43,7 +42,7 @@ def pipeline_asset(
         kinds=kinds,
         owners=spec.owners,
         tags={"pipeline": spec.name, **_recipe_tag(spec.recipe), **spec.tags},
-        code_version=version_of(spec, name, code_version),
+        code_version=code_version,
         description=description,
         partitions_def=partitions,
         **{**shared, **further},

@@ -23,7 +23,6 @@ from ft_assets.config.promotion import PromotionConfig
 from ft_assets.config.registry import RegistryConfig
 from ft_assets.config.secret import SECRET, shown_value
 from ft_assets.config.training import TrainingConfig
-from ft_assets.provenance.digest import value_digest
 from resources.errors import UserError
 
 # Which block of the pipeline file each asset reads, and the class of the part that it shows.
@@ -51,10 +50,6 @@ POD = "kubernetes"
 """The group of every asset's config with its pod; in the file, another step's is
 ``kubernetes.steps.ASSET``. A pod says where a step runs and nothing of what it makes, so that it is
 no part of ``config_of``."""
-
-_READS_ITS_PART_ALONE = ("raw_dataset", "split_dataset")
-"""Of one block of the file: another split leaves the raw dataset as it is."""
-_DIGITS = 8
 
 # Assets whose work costs enough to be skipped when nothing changed.
 FORCEABLE = ("baseline_report", "finetuned_model", "eval_report")
@@ -111,19 +106,6 @@ def config_of(spec: PipelineSpec, asset: str) -> dict[str, Any]:
     if group is not None and group[0] != POD:
         config[group[0]] = getattr(spec, group[0]).model_dump(mode="json")
     return config
-
-
-def version_of(spec: PipelineSpec, asset: str, code_version: str) -> str:
-    """The code version that Dagster is told: that of the code, and a digest of what the file says.
-
-    So an asset is stale when a parameter that it reads has changed in the file, too. What is made
-    with it, and under which fingerprint, does not depend on this.
-    """
-    config = config_of(spec, asset)
-    shown = BLOCK_OF_ASSET[asset][1].model_fields
-    if asset in _READS_ITS_PART_ALONE:
-        config = {name: config[name] for name in shown}
-    return f"{code_version}-{value_digest(config)[:_DIGITS]}"
 
 
 def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:

@@ -94,7 +94,7 @@ class TinyPipeline:
 
     def write(self, blocks: Mapping[str, Mapping[str, Any]] | None = None) -> TinyPipeline:
         """Write the pipeline file, with some parameters changed: ``{block: {parameter: ...}}``."""
-        values = _values()
+        values = _values(self.root)
         for block, changed in (blocks or {}).items():
             values[block] = {**values.get(block, {}), **changed}
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -184,15 +184,14 @@ def make_tiny_pipeline(root: Path, base_model: Path | None = None) -> TinyPipeli
     return pipeline.write_drop("drop-1").write()
 
 
-def _values() -> dict[str, Any]:
-    """The same in every folder, so that what a clone has is what its file says."""
+def _values(root: Path) -> dict[str, Any]:
     return {
         "description": "A tiny model, for tests.",
         "tags": {"purpose": "test"},
-        "dataset": {"uri": "../data/{partition}.jsonl", "split": 0.8},
+        "dataset": {"uri": f"{root}/data/{{partition}}.jsonl", "split": 0.8},
         "training": {
             "backend": "cpu",
-            "base_model": "../base-model",
+            "base_model": str(root / "base-model"),
             "effective_batch_size": 8,
             "num_epochs": 1,
             "learning_rate": 0.01,
