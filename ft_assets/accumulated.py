@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
@@ -30,6 +31,8 @@ TO_MAKE_AGAIN = "later_drops_to_make_again"
 _NAMED = 5
 _AT_ONCE = 100
 """Drops that one query asks for by name."""
+_MOST_PARTS = 5
+"""Such queries for one cause: where all were read again, and few of them have changed."""
 _MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
 
 
@@ -87,6 +90,10 @@ class EarlierDrops:
         """Whether the drop is part of its own split and of those after it."""
         return drop in self._digests
 
+    def is_partition(self, drop: str) -> bool:
+        """Whether the drop is a partition still."""
+        return drop in self._known
+
     def is_stale(self, drop: str, split: dg.EventLogRecord) -> bool:
         """Whether the drop's latest split is made from others, or does not say from which.
 
@@ -109,13 +116,13 @@ class EarlierDrops:
         return "drops up to this one were taken away or have changed"
 
     def _changed(self, drop: str, since: int) -> list[str]:
-        """The earlier drops whose data version is not what it was; if many, the first of them.
+        """Earlier drops whose data version is not what it was: the first of those that are found.
 
         The split holds one digest of all: with each drop's own, 10,000 splits of up to 10,000 drops
         would fill the event log. So Dagster is asked for the data versions of that time.
         """
         found: list[str] = []
-        for some in _parts(self._made_since(drop, since)):
+        for some in islice(_parts(self._made_since(drop, since)), _MOST_PARTS):
             then = self._versions(some, before=since)
             for one in some:
                 if one not in self._now:

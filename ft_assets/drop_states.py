@@ -90,7 +90,13 @@ class DropStates:
         return any(drop not in made for made in self._made.values())
 
     def is_stale(self, drop: str) -> bool:
-        """Whether any asset of the drop is stale."""
+        """Whether any asset of the drop is stale.
+
+        Where drops accumulate, none is of a drop whose partition was deleted: to make it again
+        would bring it back, and make stale all drops after it.
+        """
+        if self._earlier is not None and not self._earlier.is_partition(drop):
+            return False
         return any(self._state(key, drop) == "stale" for key in self._made)
 
     def _state(self, key: dg.AssetKey, drop: str | None) -> State:

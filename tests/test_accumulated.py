@@ -107,7 +107,7 @@ def test_the_cause_names_no_drop_that_was_only_read_again(three, ft):
     assert splits(three)["drop-10"].causes == ("earlier drops have changed: drop-2",)
 
 
-def test_a_page_names_the_later_drops_for_as_long_as_they_are_to_be_made_again(three, ft):
+def test_each_run_of_a_drop_names_the_later_ones_as_long_as_they_are_to_be_made_again(three, ft):
     change(three, ft, "drop-1")
     assert behind(three, "drop-1") == "drop-2, drop-10"
     run(three, ft, "drop-1")
@@ -158,6 +158,14 @@ def test_a_drop_that_was_taken_away_is_not_brought_back(three, ft):
     assert stale(three) == ["drop-10"]
     assert made_again(three, ft) == ["drop-10"]
     assert stale(three) == []
+    with three.instance() as instance:
+        assert not instance.has_dynamic_partition(f"{NAME}_drops", "drop-2")
+
+
+def test_one_that_was_stale_when_it_was_taken_away_is_not_brought_back_either(three, ft):
+    change(three, ft, "drop-2")
+    take_away(three, "drop-2")
+    assert made_again(three, ft) == ["drop-10"]
     with three.instance() as instance:
         assert not instance.has_dynamic_partition(f"{NAME}_drops", "drop-2")
 

@@ -34,7 +34,10 @@ def schedule_of(
     """The schedule, off unless the file says ``enabled``; None where the file names none.
 
     Its runs have the sensor's tags, without a token: they count in the same budget, and
-    begin only when it has room. ``clock`` gives seconds since the epoch.
+    begin only when it has room. What the sensor has asked for counts as well; what the schedule
+    asks for counts from when Dagster has made the run, right after this function returns: a look
+    of the sensor that begins in between does not know of it. ``clock`` gives seconds since the
+    epoch.
     """
     name, cron = pipeline.spec.name, pipeline.spec.automation.schedule
     if cron is None:

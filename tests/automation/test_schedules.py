@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType
 from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 
 from ft_assets.automation import schedules
@@ -190,13 +197,14 @@ def test_what_is_there_already_counts_once(tiny, instance):
 
 
 @pytest.mark.parametrize(
-    ("drop", "enabled"),
+    ("row", "enabled"),
     [
         ("drop-2", True),  # its data is gone
+        ("(base model that/was-watched)", True),
         ("drop-1", False),  # nobody makes runs for a sensor that is off
     ],
 )
-def test_a_run_that_nobody_makes_is_not_waited_for(tiny, instance, drop, enabled):
+def test_a_run_that_nobody_makes_is_not_waited_for(tiny, instance, row, enabled):
     tiny.write(
         {
             "automation": {"schedule": "@daily", "enabled": enabled},
@@ -204,8 +212,33 @@ def test_a_run_that_nobody_makes_is_not_waited_for(tiny, instance, drop, enabled
         }
     )
     (schedule,) = _schedules(tiny)
-    _the_sensor_has_asked_for(instance, drop)
+    _the_sensor_has_asked_for(instance, row)
     assert _tick(schedule, tiny, instance)
+
+
+@pytest.mark.parametrize(
+    ("status", "enabled", "waits"),
+    [
+        (InstigatorStatus.RUNNING, False, True),
+        (InstigatorStatus.STOPPED, True, False),
+        (InstigatorStatus.DECLARED_IN_CODE, True, True),
+        (InstigatorStatus.DECLARED_IN_CODE, False, False),
+    ],
+)
+def test_the_switch_in_the_ui_says_whether_the_sensor_is_on(tiny, instance, status, enabled, waits):
+    tiny.write(
+        {
+            "automation": {"schedule": "@daily", "enabled": enabled},
+            "dataset": {"accumulate": True},
+        }
+    )
+    (schedule,) = _schedules(tiny)
+    _the_sensor_has_asked_for(instance, "drop-1")
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="defs.py"))
+    origin = RemoteRepositoryOrigin(location, "repository")
+    sensor = RemoteInstigatorOrigin(origin, "tiny_new_data")
+    instance.add_instigator_state(InstigatorState(sensor, InstigatorType.SENSOR, status))
+    assert bool(_evaluate(schedule, tiny, instance).skip_message) == waits
 
 
 def test_one_of_two_that_decide_at_the_same_time_asks(tiny, instance, monkeypatch):

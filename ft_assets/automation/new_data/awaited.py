@@ -9,11 +9,12 @@ sensor knows them from its look (``looking.py``); the schedule, which does not l
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
+from ft_assets.automation.new_data.base_model import base_models, row_of
 from ft_assets.automation.new_data.ledger import Ledger, launched
 from ft_assets.automation.new_data.look import AWAITED
-from ft_assets.automation.new_data.observe import Place
+from ft_assets.automation.new_data.observe import DATASET, Place
 from ft_assets.config import Pipeline
 from resources.sources import Sources
 
@@ -21,7 +22,8 @@ from resources.sources import Sources
 def awaited(pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstance) -> list[str]:
     """Drops, or what else the ledger's rows are named by, of which a run may begin at any time.
 
-    None where the sensor is off, and none whose data is gone: nobody asks for those runs again.
+    None where the sensor is off, and none whose data is gone or whose base model is not watched any
+    more: nobody asks for those runs again.
     """
     if not _is_on(pipeline, instance):
         return []
@@ -32,9 +34,11 @@ def awaited(pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstance) 
         for row, asked in rows.items()
         if not asked.by and not launched(instance, name, asked.run_key(row))
     ]
-    drops = [row for row in unmade if not row.startswith("(")]
+    watched = pipeline.spec.automation.watch_base_model
+    models = {row_of(model) for model in base_models(pipeline)} if watched else set[str]()
+    drops = [row for row in unmade if row == DATASET or not row.startswith("(")]
     gone = _gone(drops, Place(pipeline, sources)) if drops else set[str]()
-    return sorted(row for row in unmade if row not in gone)
+    return sorted({*drops} - gone | {*unmade} & models)
 
 
 def _gone(drops: list[str], place: Place) -> set[str]:
@@ -45,5 +49,7 @@ def _gone(drops: list[str], place: Place) -> set[str]:
 def _is_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> bool:
     name = f"{pipeline.spec.name}_new_data"
     states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-    standing = [state.is_running for state in states if state.name == name]
-    return any(standing) if standing else pipeline.spec.automation.enabled
+    switched = {state.status for state in states if state.name == name}
+    if InstigatorStatus.RUNNING in switched:
+        return True
+    return InstigatorStatus.STOPPED not in switched and pipeline.spec.automation.enabled

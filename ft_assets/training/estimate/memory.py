@@ -28,8 +28,8 @@ _GPU_LOGIT_BYTES = 16
 """Per token and word: logits, their log-softmax, and the gradient of either, in fp32."""
 _OWN_LOGIT_BYTES = 12
 """The same in our engine, which lets go of the logits before the backward pass."""
-_CPU_LOGIT_BYTES = {"fp32": 8, "bf16": 6}
-"""On the CPU: the probabilities in fp32, and beside them logits or their gradient."""
+_CPU_LOGIT_BYTES = 8
+"""On the CPU: the probabilities, and beside them logits or their gradient, in fp32."""
 _CUDA_BYTES = 0.8 * GIB
 """CUDA context, cuBLAS workspaces and the kernels that are loaded."""
 _NCCL_BYTES = 0.5 * GIB
@@ -183,7 +183,7 @@ def _widths(model: Architecture, config: TrainingConfig, world: World) -> _Width
 
 def _logits(model: Architecture, config: TrainingConfig, world: World, part: Part) -> float:
     if world.in_process:
-        per_word = _OWN_LOGIT_BYTES if world.on_gpu else _CPU_LOGIT_BYTES[world.precision]
+        per_word = _OWN_LOGIT_BYTES if world.on_gpu else _CPU_LOGIT_BYTES
         return part.trained_tokens * model.vocab_size * per_word
     if config.use_liger:
         return part.tokens * model.hidden_size * _FP32  # in pieces as wide as the hidden state

@@ -51,6 +51,13 @@ class ResumableTrainer(RowTrainer):
             make_moments(optimizer)
         return optimizer
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Those of a checkpoint; what was made for a start is let go of before, not after."""
+        if checkpoint is not None:
+            optimizer: Any = self.optimizer
+            optimizer.state.clear()
+        super()._load_optimizer_and_scheduler(checkpoint)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write ``checkpoint-STEP``; that of an interruption always holds the full state."""
         if not self.world.first:

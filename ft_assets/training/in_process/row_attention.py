@@ -77,7 +77,9 @@ def _attend_in_bf16_step(
     further: dict[str, Any],
 ) -> Tensor:
     """Short rows by plain products; long ones in fp32: torch's own for the CPU is slow in bf16."""
-    dtype = given[2].dtype
+    dtype, (query, key, _) = given[2].dtype, given
+    if query.shape[2] != key.shape[2]:
+        raise ValueError("attention by row has a row's keys all at once, and no cache of them")
     plain = mask is None and _is_plainly_causal(module, given, further)
     found: list[Tensor] = []
     start = 0
@@ -102,8 +104,7 @@ def _each(given: _Given, change: Callable[[Tensor], Tensor]) -> _Given:
 
 def _is_plainly_causal(module: torch.nn.Module, given: _Given, further: dict[str, Any]) -> bool:
     """Whether a token looks at itself and every one before it, and nothing else is asked for."""
-    query, key, _ = given
-    alone = query.shape[0] == 1 and query.shape[2] == key.shape[2]
+    alone = given[0].shape[0] == 1
     causal = further.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     others = ("position_bias", "cache", "softcap", "s_aux")

@@ -87,20 +87,24 @@ class _RowAttention(torch.autograd.Function):
             of_scores = torch._softmax_backward_data(
                 torch.bmm(given, values.transpose(1, 2)), probabilities, -1, probabilities.dtype
             )
-            of_queries = torch.bmm(of_scores, keys).mul_(rows.scaling)
+            of_queries = _scaled(of_scores, keys, rows.scaling)
             of_query[0, :, row] = of_queries.view(query.shape[1], -1, query.shape[3])
-            of_key[0, :, row] = torch.bmm(of_scores.transpose(1, 2), queries).mul_(rows.scaling)
+            of_key[0, :, row] = _scaled(of_scores.transpose(1, 2), queries, rows.scaling)
         return of_query, of_key, of_value, None
 
 
 def _probabilities(queries: Tensor, keys: Tensor, scaling: float) -> Tensor:
     """Of one row [key heads, heads per key head * tokens, tokens]: what each looks at."""
-    unused = queries.new_empty(1)
-    scores = torch.baddbmm(unused, queries, keys.transpose(1, 2), beta=0, alpha=scaling)
+    scores = _scaled(queries, keys.transpose(1, 2), scaling)
     length = keys.shape[1]
     later = torch.ones(length, length, dtype=torch.bool).triu(1)
     scores.view(-1, length, length).masked_fill_(later, -torch.inf)
     return scores.softmax(-1)
+
+
+def _scaled(left: Tensor, right: Tensor, scaling: float) -> Tensor:
+    """The product of each pair of matrices, times a number, rounded once."""
+    return torch.baddbmm(left.new_empty(1), left, right, beta=0, alpha=scaling)
 
 
 def _by_key_head(heads: Tensor, key: Tensor, row: slice) -> Tensor:

@@ -44,6 +44,8 @@ class RowTrainer(Trainer):
         self.max_tokens = max_tokens if packed else 1
         self.max_rows = max_rows
         self.world = world
+        self.in_bf16_on_cpu = self.args.bf16 and self.args.device.type == "cpu"
+        """By autocast, which accelerate switches on within the model's forward pass alone."""
         self.last_loss = float("nan")
         """Mean loss per trained token of the last batch, in nats."""
         self.tokens_seen = 0
@@ -62,8 +64,7 @@ class RowTrainer(Trainer):
         loss = torch.zeros((), device=self.args.device)
         for part in parts(self.world.mine(rows), self.max_tokens, self.max_rows):
             with self.compute_loss_context_manager():
-                in_bf16 = torch.is_autocast_enabled("cpu")
-                given = filled(part, self.max_tokens) if in_bf16 else part
+                given = filled(part, self.max_tokens) if self.in_bf16_on_cpu else part
                 part_loss = loss_sum(model, given) / max(trained, 1)
             self.accelerator.backward(part_loss)
             loss += part_loss.detach()
