@@ -13,6 +13,8 @@ LONGEST_SHORT_ROW = 512
 There they take about as much as the fp32 queries, keys and values of a fused attention do.
 """
 
+_PADDING = 1.25
+"""Rows are padded to others of about their length (``in_process/short_row_attention.py``)."""
 _FP32 = 4
 _BF16 = 2
 
@@ -25,8 +27,8 @@ def fused(model: Architecture, width: int) -> int:
 
 def by_row_in_bf16(model: Architecture, longest: int) -> int:
     """Bytes per token of one layer in a bf16 step on the CPU, with rows of up to ``longest``."""
-    rows = min(longest, LONGEST_SHORT_ROW)
-    short = _BF16 * (2 * _queries(model) + 2 * _keys(model) + model.heads * rows)
+    rows = _PADDING * min(longest, LONGEST_SHORT_ROW)
+    short = int(_BF16 * (2 * _queries(model) + 2 * _keys(model) + model.heads * rows))
     return short if longest <= LONGEST_SHORT_ROW else max(short, fused(model, _FP32))
 
 

@@ -1,9 +1,10 @@
 """Attention of short rows in bf16 on the CPU, by plain matrix products.
 
 torch's fused attention for the CPU takes three times as long in its backward pass in bf16 as in
-fp32, and in fp32 leaves the processor's bf16 products unused. Here a row's scores are computed as
-one matrix per key head. That matrix is kept for the backward pass, so that it is for short rows
-alone (``LONGEST_SHORT_ROW``, where the plan counts its memory).
+fp32, and in fp32 leaves the processor's bf16 products unused. Here rows of about one length are
+padded to it, and the scores of each row and key head are one of as many matrices that are
+multiplied at once. They are kept for the backward pass, so that it is for short rows alone
+(``LONGEST_SHORT_ROW``, where the plan counts their memory).
 
 The precision is that of transformers' "eager" attention in bf16: scores and probabilities are
 rounded to bf16, the softmax adds up in fp32.
@@ -15,11 +16,20 @@ from __future__ import annotations
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportIncompatibleMethodOverride=false, reportPrivateUsage=false
 # pyright: reportPrivateImportUsage=false
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+
+_MULTIPLE = 8
+"""Rows are padded to a multiple of it: bf16 products are slower in between."""
+_SHARE = 0.6
+"""Of the longest row in a group, the shortest may have no less."""
+_TINY = 128
+"""Rows up to this length need little memory however they are padded: they are one group."""
 
 
 def attend(
@@ -39,75 +49,127 @@ def attend(
     """
     with torch.autocast("cpu", enabled=False):  # what is cast there is kept there
         in_bf16 = (tensor.to(torch.bfloat16) for tensor in (query, key, value))
-        return cast("Tensor", _RowAttention.apply(*in_bf16, _Rows(tuple(lengths), scaling)))
+        return cast("Tensor", _RowAttention.apply(*in_bf16, tuple(lengths), scaling))
 
 
-class _Rows(NamedTuple):
-    """Rows that lie end to end."""
+class _Group(NamedTuple):
+    """Rows that are padded to one length."""
 
-    lengths: tuple[int, ...]
-    scaling: float
+    rows: int
+    length: int
+    tokens: Tensor
+    """Places of the rows' tokens among all."""
+    source: Tensor
+    """For each place of the padded rows the token that lies there; for padding, any of the row."""
+    places: Tensor
+    """Where the tokens lie in the padded rows, in the order of ``tokens``."""
+    filled: Tensor
+    """[rows * length, 1]: 1 for tokens and 0 for padding."""
+    later: Tensor
+    """[length, length]: whether the second place comes after the first."""
 
-    def places(self) -> Iterator[slice]:
-        """Of each row among the tokens."""
-        start = 0
-        for length in self.lengths:
-            yield slice(start, start + length)
-            start += length
+
+@lru_cache(maxsize=4)  # all layers of a step ask for the same
+def _groups(lengths: tuple[int, ...]) -> tuple[_Group, ...]:
+    """The rows in groups, the longest first, with little padding; what is tiny needs no other."""
+    starts = list(accumulate(lengths, initial=0))
+    left = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    found: list[_Group] = []
+    while left:
+        longest = lengths[left[0]]
+        least = _SHARE * longest if longest > _TINY else 0
+        together = [row for row in left if lengths[row] >= least]
+        left = left[len(together) :]
+        found.append(_group([(starts[row], lengths[row]) for row in together], longest))
+    return tuple(found)
+
+
+def _group(rows: Sequence[tuple[int, int]], longest: int) -> _Group:
+    """Of rows that are given by their start and length."""
+    length = -(-longest // _MULTIPLE) * _MULTIPLE
+    starts, lengths = torch.tensor(rows).T
+    within = torch.arange(length)
+    filled = within < lengths[:, None]
+    source = starts[:, None] + torch.where(filled, within, 0)
+    return _Group(
+        rows=len(rows),
+        length=length,
+        tokens=source[filled],
+        source=source.flatten(),
+        places=filled.flatten().nonzero().squeeze(1),
+        filled=filled.flatten()[:, None].to(torch.bfloat16),
+        later=torch.ones(length, length, dtype=torch.bool).triu(1),
+    )
 
 
 class _RowAttention(torch.autograd.Function):
     """Its name is the one by which a profile knows attention (profiling/categories.py)."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: _Rows) -> Tensor:
-        heads, tokens = query.shape[1:3]
-        found = query.new_empty(1, tokens, heads, value.shape[3])
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, *how: Any) -> Tensor:
+        lengths, scaling = how
+        found = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
         kept: list[Tensor] = []
-        for row in rows.places():
-            queries, keys, values = _by_key_head(query, key, row), key[0, :, row], value[0, :, row]
-            probabilities = _probabilities(queries, keys, rows.scaling)
-            given = torch.bmm(probabilities, values)
-            found[0, row] = given.view(heads, keys.shape[1], -1).transpose(0, 1)
+        for group in _groups(lengths):
+            queries, keys, values = (_padded(it[0], group, key) for it in (query, key, value))
+            scores = _scaled(queries, keys.transpose(1, 2), scaling)
+            scores.view(-1, group.length, group.length).masked_fill_(group.later, -torch.inf)
+            probabilities = scores.softmax(-1)
+            given = _of_tokens(torch.bmm(probabilities, values), group)
+            found.index_copy_(0, group.tokens, given.transpose(0, 1))
             kept.append(probabilities)
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.rows = rows
-        return found
+        ctx.how = how
+        return found[None]
 
     @staticmethod
-    def backward(ctx: Any, of_found: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, of_found: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value, *kept = ctx.saved_tensors
-        rows: _Rows = ctx.rows
-        of_query, of_key, of_value = (torch.empty_like(it) for it in (query, key, value))
-        of_given = of_found.transpose(1, 2)
-        for row, probabilities in zip(rows.places(), kept, strict=True):
-            queries, keys, values = _by_key_head(query, key, row), key[0, :, row], value[0, :, row]
-            given = _by_key_head(of_given, key, row)
-            of_value[0, :, row] = torch.bmm(probabilities.transpose(1, 2), given)
+        lengths, scaling = ctx.how
+        of_all = [torch.empty_like(it) for it in (query, key, value)]
+        of_given = of_found[0].transpose(0, 1)
+        for group, probabilities in zip(_groups(lengths), kept, strict=True):
+            queries, keys, values = (_padded(it[0], group, key) for it in (query, key, value))
+            given = _padded(of_given, group, key, clear=True)
             of_scores = torch._softmax_backward_data(
                 torch.bmm(given, values.transpose(1, 2)), probabilities, -1, probabilities.dtype
             )
-            of_queries = _scaled(of_scores, keys, rows.scaling)
-            of_query[0, :, row] = of_queries.view(query.shape[1], -1, query.shape[3])
-            of_key[0, :, row] = _scaled(of_scores.transpose(1, 2), queries, rows.scaling)
-        return of_query, of_key, of_value, None
+            of_each = (
+                _scaled(of_scores, keys, scaling),
+                _scaled(of_scores.transpose(1, 2), queries, scaling),
+                torch.bmm(probabilities.transpose(1, 2), given),
+            )
+            for of_one, gradient in zip(of_all, of_each, strict=True):
+                of_one[0].index_copy_(1, group.tokens, _of_tokens(gradient, group))
+        return of_all[0], of_all[1], of_all[2], None, None
 
 
-def _probabilities(queries: Tensor, keys: Tensor, scaling: float) -> Tensor:
-    """Of one row [key heads, heads per key head * tokens, tokens]: what each looks at."""
-    scores = _scaled(queries, keys.transpose(1, 2), scaling)
-    length = keys.shape[1]
-    later = torch.ones(length, length, dtype=torch.bool).triu(1)
-    scores.view(-1, length, length).masked_fill_(later, -torch.inf)
-    return scores.softmax(-1)
+def _padded(states: Tensor, group: _Group, key: Tensor, *, clear: bool = False) -> Tensor:
+    """[heads, tokens, size] -> [key heads * rows, heads per key head * length, size].
+
+    Args:
+        states: of all tokens.
+        group: whose rows are taken.
+        key: of the attention; its heads are the key heads.
+        clear: whether the padding is 0. What lies there is seen by no token, as all come before it,
+            but gradients of the padding would reach them.
+    """
+    rows = states.index_select(1, group.source)
+    if clear:
+        rows.mul_(group.filled)
+    size = states.shape[2]
+    by_row = rows.view(key.shape[1], -1, group.rows, group.length, size).transpose(1, 2)
+    return by_row.reshape(key.shape[1] * group.rows, -1, size)
+
+
+def _of_tokens(padded: Tensor, group: _Group) -> Tensor:
+    """The way back: [heads, tokens of the group, size], without the padding."""
+    size = padded.shape[2]
+    key_heads = padded.shape[0] // group.rows
+    by_head = padded.view(key_heads, group.rows, -1, group.length, size).transpose(1, 2)
+    return by_head.reshape(-1, group.rows * group.length, size).index_select(1, group.places)
 
 
 def _scaled(left: Tensor, right: Tensor, scaling: float) -> Tensor:
     """The product of each pair of matrices, times a number, rounded once."""
     return torch.baddbmm(left.new_empty(1), left, right, beta=0, alpha=scaling)
-
-
-def _by_key_head(heads: Tensor, key: Tensor, row: slice) -> Tensor:
-    """One row's queries, or what is like them [key heads, heads per key head * tokens, size]."""
-    own = heads[0, :, row]
-    return own.reshape(key.shape[1], -1, own.shape[2])

@@ -59,6 +59,7 @@ def short_rows(monkeypatch):
         ([9, 5], [9, 5]),
         ([1, 1, 30], [1, 1, 30]),
         ([LONGEST_SHORT_ROW], [LONGEST_SHORT_ROW]),
+        ([300, 40, 290, 110, 130], [300, 40, 290, 110, 130]),
         ([LONG], []),
         ([7, LONG, 12, 3], [7, 12, 3]),
     ],
@@ -85,6 +86,21 @@ def test_in_bf16_a_row_sees_nothing_of_the_others_and_nothing_later():
     assert torch.equal(before[:, :7], after[:, :7])
     assert torch.equal(before[:, 9:], after[:, 9:])
     assert not torch.equal(before[:, 7:9], after[:, 7:9])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "groups"),
+    [
+        ((90, 41, 66, 3), [(4, 96)]),
+        ((300, 40, 290, 110, 130, 200), [(3, 304), (2, 136), (1, 40)]),
+        ((512, 300), [(1, 512), (1, 304)]),
+    ],
+)
+def test_rows_of_about_one_length_are_padded_to_it(lengths, groups):
+    found = short_row_attention._groups(lengths)
+    assert [(group.rows, group.length) for group in found] == groups
+    tokens = torch.cat([group.tokens for group in found])
+    assert tokens.sort().values.tolist() == list(range(sum(lengths)))
 
 
 def test_in_bf16_a_long_row_is_attended_to_in_fp32():
