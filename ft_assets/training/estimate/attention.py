@@ -13,8 +13,8 @@ LONGEST_SHORT_ROW = 512
 There they take about as much as the fp32 queries, keys and values of a fused attention do.
 """
 
-_PADDING = 1.25
-"""Rows are padded to others of about their length (``in_process/short_row_attention.py``)."""
+LEAST_OF_LONGEST = 0.6
+"""Such rows are padded to the longest of a group, of which none has a smaller share."""
 _FP32 = 4
 _BF16 = 2
 
@@ -25,9 +25,12 @@ def fused(model: Architecture, width: int) -> int:
     return width * (3 * queries + 3 * keys)
 
 
-def by_row_in_bf16(model: Architecture, longest: int) -> int:
-    """Bytes per token of one layer in a bf16 step on the CPU, with rows of up to ``longest``."""
-    rows = _PADDING * min(longest, LONGEST_SHORT_ROW)
+def by_row_in_bf16(model: Architecture, longest: int, *, alone: bool) -> int:
+    """Bytes per token of one layer in a bf16 step on the CPU, with rows of up to ``longest``.
+
+    ``alone``: there is one row, and nothing to be padded to.
+    """
+    rows = min(longest, LONGEST_SHORT_ROW) / (1 if alone else LEAST_OF_LONGEST)
     short = int(_BF16 * (2 * _queries(model) + 2 * _keys(model) + model.heads * rows))
     return short if longest <= LONGEST_SHORT_ROW else max(short, fused(model, _FP32))
 

@@ -164,7 +164,7 @@ def _attention_bytes(
         probabilities = model.heads * part.tokens * (_FP32 + widths.product)
         return fused(model, widths.product) + probabilities
     if world.precision == "bf16" and not world.on_gpu:
-        return by_row_in_bf16(model, part.longest)
+        return by_row_in_bf16(model, part.longest, alone=part.tokens <= part.longest)
     return fused(model, widths.product)
 
 

@@ -2,7 +2,7 @@
 
 torch's own makes the log-softmax, a gradient of zeros and the gradient, each as large as the logits
 in fp32. Here the probabilities become the gradient where they lie, in the forward pass; the
-backward pass makes one more, of the logits' own type. A GPU has one kernel for all of it.
+backward pass makes one more. A GPU has one kernel for all of it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ def summed_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum over rows of ``-log softmax(logits)[target]``, computed in fp32; a scalar, in nats.
 
     Args:
-        logits: [rows, vocabulary], fp32 or bf16.
+        logits: [rows, vocabulary].
         targets: [rows], token ids.
     """
+    logits = logits.float()
     trains = torch.is_grad_enabled() and logits.requires_grad
     if not trains or logits.device.type != "cpu":
-        return functional.cross_entropy(logits.float(), targets, reduction="sum")
+        return functional.cross_entropy(logits, targets, reduction="sum")
     return cast("Tensor", _SummedCrossEntropy.apply(logits, targets))
 
 
@@ -34,11 +35,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        ctx.dtype = logits.dtype
         at = targets[:, None]
-        highest = logits.amax(1, keepdim=True).float()
-        chosen = logits.gather(1, at).float()
-        scores = torch.sub(logits, highest).exp_()  # fp32, as highest is
+        highest = logits.amax(1, keepdim=True)
+        chosen = logits.gather(1, at)
+        scores = torch.sub(logits, highest).exp_()
         total = scores.sum(1, keepdim=True)
         loss = (total.log() + highest - chosen).sum()
         # Softmax less one at the target: the gradient of the sum.
@@ -49,6 +49,4 @@ class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, of_loss: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        if ctx.dtype == gradient.dtype:
-            return gradient * of_loss, None
-        return torch.mul(gradient, of_loss, out=torch.empty_like(gradient, dtype=ctx.dtype)), None
+        return gradient * of_loss, None

@@ -13,7 +13,7 @@ from __future__ import annotations
 # pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,6 +27,14 @@ from ft_assets.training.in_process.trainer import isolates_rows
 NAME = "sdpa_of_rows"
 _Given = tuple[Tensor, Tensor, Tensor]
 """Queries, keys and values."""
+
+
+class _Asked(NamedTuple):
+    """What else the model hands to attention."""
+
+    module: torch.nn.Module
+    mask: Tensor | None
+    further: dict[str, Any]
 
 
 def attend_by_row(
@@ -48,20 +56,15 @@ def attend_by_row(
     ends = [*starts[1:], query.shape[2]]
     lengths = [end - start for start, end in zip(starts or [0], ends, strict=True)]
     attend = _attend_in_bf16_step if _is_bf16_step(query) else _attend_one_by_one
-    return attend(module, lengths, (query, key, value), attention_mask, further), None
+    return attend((query, key, value), lengths, _Asked(module, attention_mask, further)), None
 
 
 def _is_bf16_step(query: Tensor) -> bool:
     return query.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
-def _attend_one_by_one(
-    module: torch.nn.Module,
-    lengths: Sequence[int],
-    given: _Given,
-    mask: Tensor | None,
-    further: dict[str, Any],
-) -> Tensor:
+def _attend_one_by_one(given: _Given, lengths: Sequence[int], asked: _Asked) -> Tensor:
+    module, mask, further = asked
     if len(lengths) == 1:
         return sdpa_attention_forward(module, *given, mask, **further)[0]
     queries, keys, values = (tensor.split(lengths, dim=2) for tensor in given)
@@ -69,18 +72,12 @@ def _attend_one_by_one(
     return torch.cat([sdpa_attention_forward(module, *row, mask, **further)[0] for row in rows], 1)
 
 
-def _attend_in_bf16_step(
-    module: torch.nn.Module,
-    lengths: Sequence[int],
-    given: _Given,
-    mask: Tensor | None,
-    further: dict[str, Any],
-) -> Tensor:
+def _attend_in_bf16_step(given: _Given, lengths: Sequence[int], asked: _Asked) -> Tensor:
     """Short rows by plain products; long ones in fp32: torch's own for the CPU is slow in bf16."""
     dtype, (query, key, _) = given[2].dtype, given
     if query.shape[2] != key.shape[2]:
         raise ValueError("attention by row has a row's keys all at once, and no cache of them")
-    plain = mask is None and _is_plainly_causal(module, given, further)
+    plain = _is_plainly_causal(query, asked)
     found: list[Tensor] = []
     start = 0
     for short, group in groupby(lengths, lambda length: plain and length <= LONGEST_SHORT_ROW):
@@ -88,10 +85,10 @@ def _attend_in_bf16_step(
         end = start + sum(together)
         rows = _each(given, lambda tensor, at=slice(start, end): tensor[:, :, at])
         if short:
-            one = short_row_attention.attend(*rows, together, further["scaling"])
+            one = short_row_attention.attend(*rows, together, asked.further["scaling"])
         else:
             with torch.autocast("cpu", enabled=False):
-                one = _attend_one_by_one(module, together, _each(rows, Tensor.float), mask, further)
+                one = _attend_one_by_one(_each(rows, Tensor.float), together, asked)
         found.append(one.to(dtype))
         start = end
     return found[0] if len(found) == 1 else torch.cat(found, 1)
@@ -102,9 +99,10 @@ def _each(given: _Given, change: Callable[[Tensor], Tensor]) -> _Given:
     return change(query), change(key), change(value)
 
 
-def _is_plainly_causal(module: torch.nn.Module, given: _Given, further: dict[str, Any]) -> bool:
+def _is_plainly_causal(query: Tensor, asked: _Asked) -> bool:
     """Whether a token looks at itself and every one before it, and nothing else is asked for."""
-    alone = given[0].shape[0] == 1
+    module, mask, further = asked
+    alone = query.shape[0] == 1 and mask is None
     causal = further.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal
     others = ("position_bias", "cache", "softcap", "s_aux")

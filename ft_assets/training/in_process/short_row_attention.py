@@ -1,10 +1,10 @@
 """Attention of short rows in bf16 on the CPU, by plain matrix products.
 
-torch's fused attention for the CPU takes three times as long in its backward pass in bf16 as in
-fp32, and in fp32 leaves the processor's bf16 products unused. Here rows of about one length are
+torch's fused attention for the CPU is slower in its backward pass in bf16 than in fp32, and in fp32
+leaves the processor's bf16 products unused. Here rows of about one length are
 padded to it, and the scores of each row and key head are one of as many matrices that are
-multiplied at once. They are kept for the backward pass, so that it is for short rows alone
-(``LONGEST_SHORT_ROW``, where the plan counts their memory).
+multiplied at once. They are kept for the backward pass, so that it is for short rows alone: up to
+``LONGEST_SHORT_ROW`` of ``estimate/attention.py``, where the plan counts their memory.
 
 The precision is that of transformers' "eager" attention in bf16: scores and probabilities are
 rounded to bf16, the softmax adds up in fp32.
@@ -24,10 +24,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ft_assets.training.estimate.attention import LEAST_OF_LONGEST
+
 _MULTIPLE = 8
 """Rows are padded to a multiple of it: bf16 products are slower in between."""
-_SHARE = 0.6
-"""Of the longest row in a group, the shortest may have no less."""
 _TINY = 128
 """Rows up to this length need little memory however they are padded: they are one group."""
 
@@ -63,8 +63,8 @@ class _Group(NamedTuple):
     """For each place of the padded rows the token that lies there; for padding, any of the row."""
     places: Tensor
     """Where the tokens lie in the padded rows, in the order of ``tokens``."""
-    filled: Tensor
-    """[rows * length, 1]: 1 for tokens and 0 for padding."""
+    padding: Tensor
+    """[rows * length, 1]: whether no token lies there."""
     later: Tensor
     """[length, length]: whether the second place comes after the first."""
 
@@ -77,7 +77,7 @@ def _groups(lengths: tuple[int, ...]) -> tuple[_Group, ...]:
     found: list[_Group] = []
     while left:
         longest = lengths[left[0]]
-        least = _SHARE * longest if longest > _TINY else 0
+        least = LEAST_OF_LONGEST * longest if longest > _TINY else 0
         together = [row for row in left if lengths[row] >= least]
         left = left[len(together) :]
         found.append(_group([(starts[row], lengths[row]) for row in together], longest))
@@ -97,7 +97,7 @@ def _group(rows: Sequence[tuple[int, int]], longest: int) -> _Group:
         tokens=source[filled],
         source=source.flatten(),
         places=filled.flatten().nonzero().squeeze(1),
-        filled=filled.flatten()[:, None].to(torch.bfloat16),
+        padding=~filled.flatten()[:, None],
         later=torch.ones(length, length, dtype=torch.bool).triu(1),
     )
 
@@ -156,7 +156,7 @@ def _padded(states: Tensor, group: _Group, key: Tensor, *, clear: bool = False) 
     """
     rows = states.index_select(1, group.source)
     if clear:
-        rows.mul_(group.filled)
+        rows.masked_fill_(group.padding, 0.0)
     size = states.shape[2]
     by_row = rows.view(key.shape[1], -1, group.rows, group.length, size).transpose(1, 2)
     return by_row.reshape(key.shape[1] * group.rows, -1, size)
