@@ -13,10 +13,23 @@ LONGEST_SHORT_ROW = 512
 There they take about as much as the fp32 queries, keys and values of a fused attention do.
 """
 
-LEAST_OF_LONGEST = 0.6
-"""Such rows are padded to the longest of a group, of which none has a smaller share."""
+_TINY_ROW = 128
+"""Rows up to this length may be padded more, for fewer products: their probabilities are few."""
+_LEAST_OF_TINY = 0.25
+_LEAST_OF_LONGER = 0.6
 _FP32 = 4
 _BF16 = 2
+
+
+def fewest_beside(longest: int) -> float:
+    """Tokens that a short row must have to be padded to ``longest`` and attend together with it."""
+    return longest * (_LEAST_OF_TINY if longest <= _TINY_ROW else _LEAST_OF_LONGER)
+
+
+def most_places(longest: int) -> float:
+    """Probabilities per token and head where the shortest rows that may be are padded."""
+    longest_of_groups = (longest, min(longest, _TINY_ROW))
+    return max(row * row / fewest_beside(row) for row in longest_of_groups)
 
 
 def fused(model: Architecture, width: int) -> int:
@@ -30,8 +43,9 @@ def by_row_in_bf16(model: Architecture, longest: int, *, alone: bool) -> int:
 
     ``alone``: there is one row, and nothing to be padded to.
     """
-    rows = min(longest, LONGEST_SHORT_ROW) / (1 if alone else LEAST_OF_LONGEST)
-    short = int(_BF16 * (2 * _queries(model) + 2 * _keys(model) + model.heads * rows))
+    row = min(longest, LONGEST_SHORT_ROW)
+    places = row if alone else most_places(row)
+    short = int(_BF16 * (2 * _queries(model) + 2 * _keys(model) + model.heads * places))
     return short if longest <= LONGEST_SHORT_ROW else max(short, fused(model, _FP32))
 
 

@@ -24,12 +24,10 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ft_assets.training.estimate.attention import LEAST_OF_LONGEST
+from ft_assets.training.estimate.attention import fewest_beside
 
 _MULTIPLE = 8
 """Rows are padded to a multiple of it: bf16 products are slower in between."""
-_TINY = 128
-"""Rows up to this length need little memory however they are padded: they are one group."""
 
 
 def attend(
@@ -71,14 +69,13 @@ class _Group(NamedTuple):
 
 @lru_cache(maxsize=4)  # all layers of a step ask for the same
 def _groups(lengths: tuple[int, ...]) -> tuple[_Group, ...]:
-    """The rows in groups, the longest first, with little padding; what is tiny needs no other."""
+    """The rows in groups, the longest first, with as little padding as the plan counts on."""
     starts = list(accumulate(lengths, initial=0))
     left = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     found: list[_Group] = []
     while left:
         longest = lengths[left[0]]
-        least = LEAST_OF_LONGEST * longest if longest > _TINY else 0
-        together = [row for row in left if lengths[row] >= least]
+        together = [row for row in left if lengths[row] >= fewest_beside(longest)]
         left = left[len(together) :]
         found.append(_group([(starts[row], lengths[row]) for row in together], longest))
     return tuple(found)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
-from ft_assets.training.estimate.attention import LONGEST_SHORT_ROW
+from ft_assets.training.estimate.attention import LONGEST_SHORT_ROW, most_places
 from ft_assets.training.in_process import short_row_attention
 from ft_assets.training.in_process.row_attention import attend_by_row
 
@@ -91,8 +93,9 @@ def test_in_bf16_a_row_sees_nothing_of_the_others_and_nothing_later():
 @pytest.mark.parametrize(
     ("lengths", "groups"),
     [
-        ((90, 41, 66, 3), [(4, 96)]),
+        ((90, 41, 66, 3), [(3, 96), (1, 8)]),
         ((300, 40, 290, 110, 130, 200), [(3, 304), (2, 136), (1, 40)]),
+        ((128, 32, 31), [(2, 128), (1, 32)]),
         ((512, 300), [(1, 512), (1, 304)]),
     ],
 )
@@ -101,6 +104,13 @@ def test_rows_of_about_one_length_are_padded_to_it(lengths, groups):
     assert [(group.rows, group.length) for group in found] == groups
     tokens = torch.cat([group.tokens for group in found])
     assert tokens.sort().values.tolist() == list(range(sum(lengths)))
+
+
+@hypothesis.given(st.lists(st.integers(1, LONGEST_SHORT_ROW // 8).map(lambda n: 8 * n), min_size=1))
+def test_padding_takes_no_more_than_the_plan_counts_on(lengths):
+    groups = short_row_attention._groups(tuple(lengths))
+    places = sum(group.rows * group.length**2 for group in groups)
+    assert places <= sum(lengths) * most_places(max(lengths))
 
 
 def test_in_bf16_a_long_row_is_attended_to_in_fp32():
