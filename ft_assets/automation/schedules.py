@@ -15,6 +15,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 from ft_assets.automation.new_data.awaited import awaited
 from ft_assets.automation.new_data.ledger import Ledger
 from ft_assets.automation.new_data.limits import bounded, room
+from ft_assets.automation.new_data.scheduled import Scheduled, announce, withdraw
 from ft_assets.automation.partitions import drops_of, newest_drop
 from ft_assets.automation.tags import AUTOMATIC, DROP
 from ft_assets.config import Pipeline
@@ -23,6 +24,8 @@ from resources.sources.partitions import natural_order
 
 _TRIED = 25
 """Most drops, from the newest on, whose marker is looked for."""
+_WHOLE = "the dataset"
+"""What a reason calls the data of a pipeline without drops."""
 
 
 def schedule_of(
@@ -34,10 +37,8 @@ def schedule_of(
     """The schedule, off unless the file says ``enabled``; None where the file names none.
 
     Its runs have the sensor's tags, without a token: they count in the same budget, and
-    begin only when it has room. What the sensor has asked for counts as well; what the schedule
-    asks for counts from when Dagster has made the run, right after this function returns: a look
-    of the sensor that begins in between does not know of it. ``clock`` gives seconds since the
-    epoch.
+    begin only when it has room. What the sensor has asked for counts before it is made, and the
+    other way round. ``clock`` gives seconds since the epoch.
     """
     name, cron = pipeline.spec.name, pipeline.spec.automation.schedule
     if cron is None:
@@ -59,18 +60,25 @@ def schedule_of(
     ) -> dg.RunRequest | dg.SkipReason:
         drops = drops_of(pipeline)
         drop, why_not = _newest_complete(pipeline, sources, context.instance)
-        ledger = Ledger(context.instance.run_storage, name)
+        storage = context.instance.run_storage
+        ledger = Ledger(storage, name)
         turn = ledger.turn()  # before all that is decided from
         why_not = why_not or _held_back(pipeline, sources, context.instance, drop, clock())
         if why_not:
             return dg.SkipReason(why_not)
-        if bounded(pipeline) and not ledger.take(turn):
-            return dg.SkipReason("The sensor has asked for a run at the same time")
+        run_key = f"schedule:{context.scheduled_execution_time.isoformat()}"
+        if bounded(pipeline):
+            announce(
+                storage, name, Scheduled(subject=drop or _WHOLE, run_key=run_key, since=clock())
+            )
+            if not ledger.take(turn):
+                withdraw(storage, name)
+                return dg.SkipReason("The sensor has asked for a run at the same time")
         tags = {"pipeline": name, AUTOMATIC: name}
         if drops is None or drop is None:
-            return dg.RunRequest(tags=tags)
+            return dg.RunRequest(run_key, tags=tags)
         context.instance.add_dynamic_partitions(str(drops.name), [drop])
-        return dg.RunRequest(partition_key=drop, tags={**tags, DROP: drop})
+        return dg.RunRequest(run_key, partition_key=drop, tags={**tags, DROP: drop})
 
     return schedule
 
@@ -117,7 +125,7 @@ def _held_back(
     now: float,
 ) -> str:
     """Why no automatic run may begin now, as the sensor says it; empty when one may."""
-    subject = drop or "the dataset"
+    subject = drop or _WHOLE
     if pipeline.spec.automation.dry_run:
         return f"Dry run: would run {subject}"
     free = room(pipeline, instance, now, awaited(pipeline, sources, instance))

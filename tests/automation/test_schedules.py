@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import (
@@ -16,11 +19,14 @@ from dagster._core.utils import make_new_run_id
 
 from ft_assets.automation import schedules
 from ft_assets.automation.new_data.ledger import Asked, Ledger
+from ft_assets.automation.new_data.scheduled import unmade
 from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
 from ft_assets.pipeline import pipeline_definitions
 from resources.errors import UserError
 from resources.sources import Sources
+
+SIX = datetime(2026, 11, 23, 6, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -48,7 +54,10 @@ def _evaluate(schedule, pipeline, instance):
         pipeline_definitions(load_pipeline(pipeline.file)),
     )
     with dg.build_schedule_context(
-        instance, resources={"sources": sources}, repository_def=location.get_repository_def()
+        instance,
+        scheduled_execution_time=SIX,
+        resources={"sources": sources},
+        repository_def=location.get_repository_def(),
     ) as context:
         return schedule.evaluate_tick(context)
 
@@ -254,4 +263,6 @@ def test_one_of_two_that_decide_at_the_same_time_asks(tiny, instance, monkeypatc
     monkeypatch.setattr(schedules, "room", while_the_sensor_asks)
     assert _why_not(schedule, tiny, instance) == "The sensor has asked for a run at the same time"
     monkeypatch.undo()
+    assert unmade(instance, "tiny", time.time()) == []  # the sensor waits for none
     assert _tick(schedule, tiny, instance)
+    assert unmade(instance, "tiny", time.time()) == ["drop-1"]

@@ -62,6 +62,8 @@ class Looking:
     """Runs for base models that an earlier look has asked for, and that were not seen."""
     through: dict[str, str] = field(default_factory=dict[str, str])
     """Versions, in short, that ``min_new_rows`` lets through in this look."""
+    scheduled: list[str] = field(default_factory=list[str])
+    """What the schedule has asked for and Dagster has not made."""
     full: bool = False
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -73,7 +75,8 @@ class Looking:
     @property
     def begins(self) -> list[str]:
         """The drops of all runs that were asked for and not seen: they may begin at any time."""
-        return [*self.awaited, *(ask.drop or DATASET for ask in self.again)]
+        again = (ask.drop or DATASET for ask in self.again)
+        return [*self.awaited, *again, *self.scheduled]
 
     def take_in(self, found: Observed) -> dict[str, Seen | None]:
         """Notice what was read from the source, given what is known to have been asked for."""

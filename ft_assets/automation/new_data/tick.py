@@ -24,6 +24,7 @@ from ft_assets.automation.new_data.limits import bounded, going_on, room
 from ft_assets.automation.new_data.look import at, complete, due, next_ask
 from ft_assets.automation.new_data.looking import Ask, Looking, Outcome, ask_for
 from ft_assets.automation.new_data.observe import DATASET, Observed, Place
+from ft_assets.automation.new_data.scheduled import unmade
 from ft_assets.automation.new_data.state import Cursor, read_cursor
 from ft_assets.automation.new_rows import count_rows
 from ft_assets.automation.one_at_a_time import one_at_a_time
@@ -58,6 +59,7 @@ def tick(
     turn = ledger.turn()  # before all that is decided from
     changes = read_changes(storage, name) if accumulate else Changes()
     look = Looking(place, instance, ledger, turn, changes, now, at(cursor.watched, now))
+    look.scheduled = unmade(instance, name, now)
     try:
         listed = _look_around(look, cursor)
         commits, trouble = base_models.commits_now(look)
@@ -193,11 +195,11 @@ def _asked_before(look: Looking) -> tuple[list[Ask], list[str]]:
     if not asks or not bounded(look.pipeline):
         return asks, []
     pipeline, instance = look.pipeline, look.instance
-    free = room(pipeline, instance, look.now, [])
-    unmade = [ask for ask in asks if not made(instance, pipeline.spec.name, ask.run_key)]
-    begin = [ask for ask in asks if ask not in unmade[free.runs :]]
+    free = room(pipeline, instance, look.now, look.scheduled)
+    new = [ask for ask in asks if not made(instance, pipeline.spec.name, ask.run_key)]
+    begin = [ask for ask in asks if ask not in new[free.runs :]]
     if one_at_a_time(pipeline):  # one that was made is launched by being asked for again
-        begin = [] if going_on(pipeline, instance) else begin[:1]
+        begin = [] if look.scheduled or going_on(pipeline, instance) else begin[:1]
     later = reasons.names([ask.drop or DATASET for ask in asks if ask not in begin])
     return begin, [f"{later}: {free.reason or 'next in turn'}"] if later else []
 
