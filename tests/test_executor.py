@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import dagster as dg
@@ -64,3 +68,41 @@ def test_a_run_that_says_nothing_has_the_watchdogs_own_deadlines():
 def test_one_deadline_of_the_watchdog_can_be_changed_alone():
     watchdog = _resolved({"watchdog": {"patience_seconds": 5.0}})["watchdog"]
     assert WatchSettings(**watchdog) == WatchSettings(patience_seconds=5.0)
+
+
+# In a step's pod
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"max_concurrent": 2, "watchdog": {"patience_seconds": 5.0}},
+        {"step_k8s_config": {"container_config": {"resources": {"limits": {"cpu": "1"}}}}},
+    ],
+)
+def test_a_steps_pod_takes_what_the_runs_pod_took_and_begins_no_steps(monkeypatch, config):
+    monkeypatch.setenv("FT_EXECUTOR", "k8s")
+    monkeypatch.setenv("DAGSTER_RUN_STEP_KEY", "mine__raw_dataset")
+
+    @dg.job(executor_def=executor())
+    def work():
+        pass
+
+    run_config = {"execution": {"config": config}}
+    assert dg.validate_run_config(work, run_config)["execution"] == {"k8s": config}
+    with pytest.raises(dg.DagsterInvariantViolationError, match="begins no steps"):
+        executor().executor_creation_fn(None)
+
+
+def test_a_steps_pod_does_not_load_the_client_of_kubernetes():
+    code = (
+        "import sys, ft_assets.definitions; "
+        "print(*sorted({'kubernetes', 'dagster_k8s'} & sys.modules.keys()))"
+    )
+    environment = {**os.environ, "FT_EXECUTOR": "k8s"}
+    run = functools.partial(
+        subprocess.run, [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert run(env=environment).stdout.split() == ["dagster_k8s", "kubernetes"]
+    assert run(env={**environment, "DAGSTER_RUN_STEP_KEY": "step"}).stdout.split() == []
