@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+ATTENTION = (
+    "_RowAttention",  # in_process/short_row_attention.py
+    "_RowAttentionBackward",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
+)
+"""All that runs inside of these is attention, whatever it is."""
 PARTS: dict[str, tuple[str, ...]] = {
     "matrix_products": ("aten::mm", "aten::addmm"),
-    "attention": (  # in_process/short_row_attention.py; no other layer has products in batches
-        "_RowAttention",
-        "_RowAttentionBackward",
-        "aten::baddbmm",
-        "aten::bmm",
-        "aten::_softmax",
-        "aten::_softmax_backward_data",
-        "aten::masked_fill_",
-        "aten::_scaled_dot_product_flash_attention_for_cpu",
-        "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
-    ),
     "optimizer_step": ("aten::_fused_adamw_",),
     "gradient_clipping": (  # nothing else in a step takes norms or scales in place
         "aten::linalg_vector_norm",
@@ -43,10 +39,23 @@ def shares(profiler: Any, seconds: float) -> dict[str, float]:
 
     ``outside_torch`` is the rest of the wall time: data, Python, the Trainer and what it reports.
     """
-    own = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
-    found = {part: sum(own.get(name, 0.0) for name in names) for part, names in PARTS.items()}
-    counted = {name for names in PARTS.values() for name in names}
-    operators = sum(t for name, t in own.items() if name.startswith("aten::") or name in counted)
-    found["norms_and_elementwise"] = operators - sum(found.values())
-    found["outside_torch"] = seconds - operators
+    part_of = {name: part for part, names in PARTS.items() for name in names}
+    found = dict.fromkeys(("matrix_products", "attention", *PARTS, "norms_and_elementwise"), 0.0)
+    for event in profiler.events():
+        if _is_attention(event):
+            part = "attention"
+        elif event.name.startswith("aten::"):
+            part = part_of.get(event.name, "norms_and_elementwise")
+        else:
+            continue
+        found[part] += event.self_cpu_time_total / 1e6
+    found["outside_torch"] = seconds - sum(found.values())
     return {part: round(time / seconds, 3) for part, time in found.items()}
+
+
+def _is_attention(event: Any) -> bool:
+    while event is not None:
+        if event.name in ATTENTION:
+            return True
+        event = event.cpu_parent
+    return False

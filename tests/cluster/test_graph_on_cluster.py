@@ -37,6 +37,14 @@ def test_every_step_has_one_pod_of_its_own(graph: GraphRun) -> None:
     assert all(len(of_step) == 1 for of_step in pods.values())
 
 
+def test_a_steps_pod_knows_its_step_so_that_it_loads_no_client_of_kubernetes(
+    graph: GraphRun,
+) -> None:
+    for asset, (pod,) in graph.platform.step_pods(graph.run_id).items():
+        given = {variable.name: variable.value for variable in pod.spec.containers[0].env}
+        assert given["DAGSTER_RUN_STEP_KEY"] == f"{NAME}__{asset}"
+
+
 def test_training_has_the_image_and_the_gpu_that_the_pipeline_asks_for(graph: GraphRun) -> None:
     (pod,) = graph.platform.step_pods(graph.run_id)[TRAINING]
     container = pod.spec.containers[0]
