@@ -13,9 +13,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from ft_assets.automation.new_data.awaited import awaited
-from ft_assets.automation.new_data.ledger import Ledger
+from ft_assets.automation.new_data.ledger import Ledger, made
 from ft_assets.automation.new_data.limits import bounded, room
-from ft_assets.automation.new_data.scheduled import Scheduled, announce, withdraw
+from ft_assets.automation.new_data.scheduled import Scheduled, said, unmade
 from ft_assets.automation.partitions import drops_of, newest_drop
 from ft_assets.automation.tags import AUTOMATIC, DROP
 from ft_assets.config import Pipeline
@@ -58,29 +58,33 @@ def schedule_of(
     def schedule(
         context: dg.ScheduleEvaluationContext, sources: Sources
     ) -> dg.RunRequest | dg.SkipReason:
-        drops = drops_of(pipeline)
+        run_key = f"schedule:{context.scheduled_execution_time.isoformat()}"
+        if before := made(context.instance, name, run_key):  # by a daemon that was killed since
+            return _request(pipeline, run_key, before[0].tags.get(DROP))
         drop, why_not = _newest_complete(pipeline, sources, context.instance)
-        storage = context.instance.run_storage
-        ledger = Ledger(storage, name)
-        turn = ledger.turn()  # before all that is decided from
-        why_not = why_not or _held_back(pipeline, sources, context.instance, drop, clock())
+        ledger = Ledger(context.instance.run_storage, name)
+        turn, now = ledger.turn(), clock()  # before all that is decided from
+        why_not = why_not or _held_back(pipeline, sources, context.instance, drop, now)
         if why_not:
             return dg.SkipReason(why_not)
-        run_key = f"schedule:{context.scheduled_execution_time.isoformat()}"
         if bounded(pipeline):
-            announce(
-                storage, name, Scheduled(subject=drop or _WHOLE, run_key=run_key, since=clock())
-            )
-            if not ledger.take(turn):
-                withdraw(storage, name)
-                return dg.SkipReason("The sensor has asked for a run at the same time")
-        tags = {"pipeline": name, AUTOMATIC: name}
-        if drops is None or drop is None:
-            return dg.RunRequest(run_key, tags=tags)
-        context.instance.add_dynamic_partitions(str(drops.name), [drop])
-        return dg.RunRequest(run_key, partition_key=drop, tags={**tags, DROP: drop})
+            run = Scheduled(subject=drop or _WHOLE, run_key=run_key, since=now)
+            others = unmade(context.instance, name, turn, now)
+            others = [one for one in others if one.run_key != run_key]
+            if not ledger.take(turn, said([*others, run])):
+                return dg.SkipReason("Another run was asked for at the same time")
+        if drop is not None and (drops := drops_of(pipeline)) is not None:
+            context.instance.add_dynamic_partitions(str(drops.name), [drop])
+        return _request(pipeline, run_key, drop)
 
     return schedule
+
+
+def _request(pipeline: Pipeline, run_key: str, drop: str | None) -> dg.RunRequest:
+    tags = {"pipeline": pipeline.spec.name, AUTOMATIC: pipeline.spec.name}
+    if drop is None:
+        return dg.RunRequest(run_key, tags=tags)
+    return dg.RunRequest(run_key, partition_key=drop, tags={**tags, DROP: drop})
 
 
 def _newest_complete(

@@ -7,7 +7,7 @@ import threading
 import dagster as dg
 import pytest
 
-from ft_assets.automation.new_data.ledger import Asked, Ledger
+from ft_assets.automation.new_data.ledger import Asked, Ledger, Turn
 
 FIRST = Asked(1, "a" * 64, seen=False)
 SEEN = Asked(1, "a" * 64, seen=True)
@@ -84,9 +84,19 @@ def test_a_row_whose_run_is_another_rows_keeps_the_key_of_that_one(ledger):
 
 
 def test_a_turn_is_taken_by_one_and_comes_after_those_that_were_taken(ledger):
-    for turn in range(12):
-        assert ledger.turn() == turn
+    for number in range(12):
+        turn = ledger.turn()
+        assert turn.number == number
         assert [ledger.take(turn), ledger.take(turn)] == [True, False]
+
+
+def test_what_is_said_with_a_turn_stands_until_the_next_one_is_taken(ledger):
+    first = ledger.turn()
+    assert ledger.take(first, "mine")
+    assert not ledger.take(first, "somebody else's")
+    assert ledger.turn() == Turn(1, "mine")
+    assert ledger.take(ledger.turn())
+    assert ledger.turn() == Turn(2)
 
 
 def _race(storage):

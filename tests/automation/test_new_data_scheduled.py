@@ -8,13 +8,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ft_assets.automation import schedules
 from ft_assets.automation.new_data.scheduled import MADE_WITHIN
-from ft_assets.automation.schedules import schedule_of
 from tests.support.new_data_looks import look
 from tests.support.new_data_world import World, times_asked
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n'
-SIX = datetime(2026, 11, 23, 6, tzinfo=UTC)
+SIX, SEVEN = (datetime(2026, 11, 23, hour, tzinfo=UTC) for hour in (6, 7))
 LIMITS: list[Any] = [
     ({"runs_per_day": 1}, "drop-2: the budget of 1 automatic runs in 24 hours is used up"),
     ({"cool_down": 600}, "drop-2: cools down for 600 s more after the run before"),
@@ -41,12 +41,17 @@ def here(world):
     return make
 
 
-def scheduled(here: World) -> dg.RunRequest:
-    """What the schedule asks for at six."""
+def evaluated(here: World, at: datetime = SIX) -> Any:
+    """What the schedule says at this time."""
     job: Any = dg.define_asset_job("world")
-    schedule: Any = schedule_of(here.pipeline, job, clock=lambda: here.now)
-    with dg.build_schedule_context(here.instance, scheduled_execution_time=SIX) as context:
-        request = schedule(context, sources=here.store.sources)
+    schedule: Any = schedules.schedule_of(here.pipeline, job, clock=lambda: here.now)
+    with dg.build_schedule_context(here.instance, scheduled_execution_time=at) as context:
+        return schedule(context, sources=here.store.sources)
+
+
+def scheduled(here: World, at: datetime = SIX) -> dg.RunRequest:
+    """The run that the schedule asks for."""
+    request = evaluated(here, at)
     assert isinstance(request, dg.RunRequest)
     return request
 
@@ -101,16 +106,67 @@ def test_nobody_waits_long_for_one_that_was_only_looked_at(here):
     assert world.tick()
 
 
-def test_nor_when_the_clock_is_put_back(here):
+def test_nor_when_the_clock_is_put_back_by_hours(here):
     world = here({"accumulate": True})
     scheduled(world)
     world.now -= 3600
     assert world.tick()
 
 
-def test_the_daemon_that_was_killed_asks_for_the_same_run(here):
-    world = here(runs_per_day=5)
+def test_a_look_that_read_its_clock_a_moment_before_counts_it(here):
+    world = here({"accumulate": True})
+    scheduled(world)
+    world.now -= 0.001
+    assert not world.tick()
+
+
+def test_of_two_runs_of_the_schedule_none_hides_the_other(here):
+    world = here(runs_per_day=3)
+    scheduled(world, at=SIX)
+    scheduled(world, at=SEVEN)
+    world.store.put("drop-2", "a.jsonl", ROWS)
+    world.tick()
+    assert times_asked(world) == {"drop-1": 1}
+
+
+def test_the_sensors_own_turn_hides_it_neither(here):
+    world = here(runs_per_day=2)
+    scheduled(world)
+    world.tick()
+    world.store.put("drop-2", "a.jsonl", ROWS)
+    assert look(world) == "drop-2: the budget of 2 automatic runs in 24 hours is used up"
+
+
+def test_who_loses_the_turn_takes_nothing_from_who_has_it(here, monkeypatch):
+    world = here(runs_per_day=1)
+    decide = schedules.room
+
+    def slowly(*given: Any) -> Any:
+        monkeypatch.setattr(schedules, "room", decide)
+        scheduled(world)
+        return decide(*given)
+
+    monkeypatch.setattr(schedules, "room", slowly)
+    assert isinstance(evaluated(world), dg.SkipReason)
+    assert not world.tick()
+
+
+# A daemon that was killed evaluates the same time again
+
+
+def test_before_it_made_the_run_it_asks_for_the_same(here):
+    world = here(runs_per_day=1)
     assert scheduled(world).run_key == scheduled(world).run_key == f"schedule:{SIX.isoformat()}"
+
+
+@pytest.mark.parametrize("limit", [{"runs_per_day": 1}, {"cool_down": 600}])
+@pytest.mark.parametrize("killed_after", ["created", "launched"])
+def test_after_it_made_the_run_no_limit_keeps_it_from_being_launched(here, limit, killed_after):
+    world = here(**limit)
+    world.submit([scheduled(world)], killed_after=killed_after)
+    world.store.put("drop-2", "a.jsonl", ROWS)
+    again = scheduled(world)
+    assert (again.run_key, again.partition_key) == (f"schedule:{SIX.isoformat()}", "drop-1")
 
 
 def test_where_nothing_is_limited_nothing_waits(here):

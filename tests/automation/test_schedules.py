@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -19,7 +18,6 @@ from dagster._core.utils import make_new_run_id
 
 from ft_assets.automation import schedules
 from ft_assets.automation.new_data.ledger import Asked, Ledger
-from ft_assets.automation.new_data.scheduled import unmade
 from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
 from ft_assets.pipeline import pipeline_definitions
@@ -261,8 +259,20 @@ def test_one_of_two_that_decide_at_the_same_time_asks(tiny, instance, monkeypatc
         return decide(*given)
 
     monkeypatch.setattr(schedules, "room", while_the_sensor_asks)
-    assert _why_not(schedule, tiny, instance) == "The sensor has asked for a run at the same time"
+    assert _why_not(schedule, tiny, instance) == "Another run was asked for at the same time"
+    assert ledger.turn().said == ""  # the sensor waits for none
     monkeypatch.undo()
-    assert unmade(instance, "tiny", time.time()) == []  # the sensor waits for none
     assert _tick(schedule, tiny, instance)
-    assert unmade(instance, "tiny", time.time()) == ["drop-1"]
+    assert '"drop-1"' in ledger.turn().said
+
+
+def test_a_source_that_does_not_answer_does_not_hide_that_a_run_may_begin(tiny, instance):
+    tiny.write(
+        {
+            "automation": {"schedule": "@daily", "enabled": True, "runs_per_day": 1},
+            "dataset": {"uri": "/outside/the/roots/rows.jsonl"},
+        }
+    )
+    (schedule,) = _schedules(tiny)
+    _the_sensor_has_asked_for(instance, "(dataset)")
+    assert "budget of 1 automatic runs" in _why_not(schedule, tiny, instance)

@@ -16,6 +16,7 @@ from ft_assets.automation.new_data.ledger import Ledger, launched
 from ft_assets.automation.new_data.look import AWAITED
 from ft_assets.automation.new_data.observe import DATASET, Place
 from ft_assets.config import Pipeline
+from resources.errors import UserError
 from resources.sources import Sources
 
 
@@ -43,7 +44,11 @@ def awaited(pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstance) 
 
 def _gone(drops: list[str], place: Place) -> set[str]:
     """One that cannot be read now may be there."""
-    return {drop for drop, version in place.single(drops).versions.items() if version is None}
+    try:
+        found = place.single(drops).versions
+    except UserError:
+        return set()
+    return {drop for drop, version in found.items() if version is None}
 
 
 def _is_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> bool:

@@ -57,6 +57,15 @@ class Asked:
         return Asked(int(row[:_NUMBER_DIGITS]), token, seen=seen, by=by)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Whose turn it was last to ask for something that there is room for."""
+
+    number: int
+    said: str = ""
+    """What was written beside it, in the same statement."""
+
+
 class Ledger:
     """The rows of one pipeline."""
 
@@ -112,14 +121,16 @@ class Ledger:
             put_forward(storage, self._prefix + drop, asked.row(), _ORDER)
         return self.read(to)
 
-    def turn(self) -> int:
-        """How many looks have asked for something that there was room for."""
-        return int(self._storage.get_cursor_values({self._turn}).get(self._turn, 0))
+    def turn(self) -> Turn:
+        """The turn that was taken last; its number counts those who have asked for something."""
+        row = self._storage.get_cursor_values({self._turn}).get(self._turn, "0")
+        return Turn(int(row[:_NUMBER_DIGITS]), row[_NUMBER_DIGITS:])
 
-    def take(self, turn: int) -> bool:
-        """Take the turn that comes after this one; False when another look has taken it."""
+    def take(self, turn: Turn, said: str = "") -> bool:
+        """Take the turn that comes after this one; False when another one has taken it."""
         storage = sql_storage(self._storage)
-        return put_forward(storage, self._turn, f"{turn + 1:0{_NUMBER_DIGITS}d}", _NUMBER_DIGITS)
+        row = f"{turn.number + 1:0{_NUMBER_DIGITS}d}{said}"
+        return put_forward(storage, self._turn, row, _NUMBER_DIGITS)
 
 
 def made(instance: dg.DagsterInstance, pipeline: str, run_key: str) -> list[dg.DagsterRun]:

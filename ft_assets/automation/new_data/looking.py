@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import dagster as dg
 
 from ft_assets.automation.new_data.accumulate import Changes
-from ft_assets.automation.new_data.ledger import Asked, Ledger, launched
+from ft_assets.automation.new_data.ledger import Asked, Ledger, Turn, launched
 from ft_assets.automation.new_data.look import Seen, notice
 from ft_assets.automation.new_data.observe import DATASET, Observed, Place
+from ft_assets.automation.new_data.scheduled import Scheduled
 from ft_assets.automation.new_data.state import Watched
 from ft_assets.config import Pipeline
 
@@ -48,8 +49,8 @@ class Looking:
     place: Place
     instance: dg.DagsterInstance
     ledger: Ledger
-    turn: int
-    """Of those who ask for something, the one that began from this number first does so."""
+    turn: Turn
+    """Of those who ask for something, the one that began from this turn first does so."""
     changes: Changes
     now: float
     watched: dict[str, Watched]
@@ -62,7 +63,7 @@ class Looking:
     """Runs for base models that an earlier look has asked for, and that were not seen."""
     through: dict[str, str] = field(default_factory=dict[str, str])
     """Versions, in short, that ``min_new_rows`` lets through in this look."""
-    scheduled: list[str] = field(default_factory=list[str])
+    scheduled: list[Scheduled] = field(default_factory=list[Scheduled])
     """What the schedule has asked for and Dagster has not made."""
     full: bool = False
     unreadable: dict[str, str] = field(default_factory=dict[str, str])
@@ -76,7 +77,12 @@ class Looking:
     def begins(self) -> list[str]:
         """The drops of all runs that were asked for and not seen: they may begin at any time."""
         again = (ask.drop or DATASET for ask in self.again)
-        return [*self.awaited, *again, *self.scheduled]
+        return [*self.awaited, *again, *self.begins_by_schedule]
+
+    @property
+    def begins_by_schedule(self) -> list[str]:
+        """The drops of the runs that the schedule has asked for."""
+        return [run.subject for run in self.scheduled]
 
     def take_in(self, found: Observed) -> dict[str, Seen | None]:
         """Notice what was read from the source, given what is known to have been asked for."""

@@ -1,25 +1,24 @@
-"""The run that the schedule has asked for and that is not there yet, for the sensor beside it.
+"""The runs that the schedule has asked for and that are not there yet, for the sensor beside it.
 
-The daemon makes it when the schedule's function has returned, and until then it counts in no
-budget. The other way round, ``awaited.py`` tells the schedule of the sensor's runs.
+The daemon makes a run when the schedule's function has returned, and until then it counts in no
+budget. So the schedule says it in the same statement in which it takes its turn, and the sensor
+says it again when it takes one. The other way round, ``awaited.py`` tells the schedule of the
+sensor's runs.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import dagster as dg
 from pydantic import ValidationError
 
-from ft_assets.automation.new_data.ledger import launched
+from ft_assets.automation.new_data.ledger import Turn, launched
 from resources.record import Record
 
-if TYPE_CHECKING:
-    from dagster._core.storage.runs import RunStorage
-
-MADE_WITHIN = 300.0
+MADE_WITHIN = 120.0
 """Seconds; the daemon takes a few. A run that is not there by then was only looked at, in the UI's
-test of a schedule, or was lost with the daemon, which asks the schedule again."""
+test of a schedule, or was lost with the daemon."""
 
 
 class Scheduled(Record):
@@ -32,27 +31,25 @@ class Scheduled(Record):
     """When it was asked for, seconds since the epoch, by our clock."""
 
 
-def announce(storage: RunStorage, pipeline: str, run: Scheduled) -> None:
-    """Say it before the turn is taken: a look that begins after that knows of it."""
-    storage.set_cursor_values({_key(pipeline): run.model_dump_json()})
+class _Said(Record):
+    runs: tuple[Scheduled, ...]
 
 
-def withdraw(storage: RunStorage, pipeline: str) -> None:
-    """The schedule asks for no run after all."""
-    storage.set_cursor_values({_key(pipeline): ""})
+def said(runs: Iterable[Scheduled]) -> str:
+    """What to take the next turn with."""
+    runs = tuple(runs)
+    return _Said(runs=runs).model_dump_json() if runs else ""
 
 
-def unmade(instance: dg.DagsterInstance, pipeline: str, now: float) -> list[str]:
-    """What the announced run is of, while it may still begin; else nothing."""
-    said = instance.run_storage.get_cursor_values({_key(pipeline)}).get(_key(pipeline))
+def unmade(instance: dg.DagsterInstance, pipeline: str, turn: Turn, now: float) -> list[Scheduled]:
+    """The runs that were said with a turn and may still begin."""
     try:
-        run = Scheduled.model_validate_json(said or "")
+        runs = _Said.model_validate_json(turn.said).runs if turn.said else ()
     except ValidationError:
         return []
-    # A clock that was put back makes nobody wait for longer.
-    still = 0 <= now - run.since < MADE_WITHIN
-    return [run.subject] if still and not launched(instance, pipeline, run.run_key) else []
-
-
-def _key(pipeline: str) -> str:
-    return f"ft/scheduled/{pipeline}"
+    # Whoever reads it may have looked at the clock before, and at another machine's.
+    return [
+        run
+        for run in runs
+        if abs(now - run.since) < MADE_WITHIN and not launched(instance, pipeline, run.run_key)
+    ]

@@ -24,6 +24,7 @@ from ft_assets.automation.new_data.limits import bounded, going_on, room
 from ft_assets.automation.new_data.look import at, complete, due, next_ask
 from ft_assets.automation.new_data.looking import Ask, Looking, Outcome, ask_for
 from ft_assets.automation.new_data.observe import DATASET, Observed, Place
+from ft_assets.automation.new_data.scheduled import said as said_again
 from ft_assets.automation.new_data.scheduled import unmade
 from ft_assets.automation.new_data.state import Cursor, read_cursor
 from ft_assets.automation.new_rows import count_rows
@@ -59,7 +60,7 @@ def tick(
     turn = ledger.turn()  # before all that is decided from
     changes = read_changes(storage, name) if accumulate else Changes()
     look = Looking(place, instance, ledger, turn, changes, now, at(cursor.watched, now))
-    look.scheduled = unmade(instance, name, now)
+    look.scheduled = unmade(instance, name, turn, now)
     try:
         listed = _look_around(look, cursor)
         commits, trouble = base_models.commits_now(look)
@@ -173,7 +174,8 @@ def _ask(
     asks += [ask_for(drop, drop, asked) for drop, asked in begin.items()]
     for_models, said = base_models.ask(look, new, begin)
     asks += for_models
-    if asks and bounded(look.pipeline) and not look.ledger.take(look.turn):
+    scheduled = said_again(look.scheduled)
+    if asks and bounded(look.pipeline) and not look.ledger.take(look.turn, scheduled):
         return [], [_ANOTHER_LOOK]  # what it has asked for was not counted here
     return asks, [*held_back, *said]
 
@@ -195,7 +197,7 @@ def _asked_before(look: Looking) -> tuple[list[Ask], list[str]]:
     if not asks or not bounded(look.pipeline):
         return asks, []
     pipeline, instance = look.pipeline, look.instance
-    free = room(pipeline, instance, look.now, look.scheduled)
+    free = room(pipeline, instance, look.now, look.begins_by_schedule)
     new = [ask for ask in asks if not made(instance, pipeline.spec.name, ask.run_key)]
     begin = [ask for ask in asks if ask not in new[free.runs :]]
     if one_at_a_time(pipeline):  # one that was made is launched by being asked for again
