@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ft_assets.config import TrainingConfig
 from ft_assets.training.estimate.architecture import Architecture
-from ft_assets.training.estimate.attention import by_row_in_bf16, fused
+from ft_assets.training.estimate.attention import by_row_in_bf16, fused, working_by_row_in_bf16
 from ft_assets.training.estimate.rows import Part
 from ft_assets.training.estimate.trained import Trained
 from ft_assets.training.estimate.world import GIB, World
@@ -138,6 +138,9 @@ def _activations(
     ends = 3 * model.hidden_size * _FP32  # embedding, last norm, its input
     # While a layer's gradient is computed, those of its widest tensors are there too.
     working = 3 * _width_of_mlp(model) * widths.product + 2 * model.hidden_size * widths.stream
+    if _attends_by_row_in_bf16(config, world):
+        alone = part.tokens <= part.longest
+        working = max(working, working_by_row_in_bf16(model, part.longest, alone=alone))
     if recomputes(config, world):
         kept = model.layers * model.hidden_size * widths.stream + layer
     else:
@@ -163,9 +166,13 @@ def _attention_bytes(
     if config.attention == "eager":
         probabilities = model.heads * part.tokens * (_FP32 + widths.product)
         return fused(model, widths.product) + probabilities
-    if world.precision == "bf16" and not world.on_gpu:
+    if _attends_by_row_in_bf16(config, world):
         return by_row_in_bf16(model, part.longest, alone=part.tokens <= part.longest)
     return fused(model, widths.product)
+
+
+def _attends_by_row_in_bf16(config: TrainingConfig, world: World) -> bool:
+    return config.attention != "eager" and world.precision == "bf16" and not world.on_gpu
 
 
 def _width_of_mlp(model: Architecture) -> int:

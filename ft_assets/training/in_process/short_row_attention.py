@@ -24,10 +24,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ft_assets.training.estimate.attention import fewest_beside
-
-_MULTIPLE = 8
-"""Rows are padded to a multiple of it: bf16 products are slower in between."""
+from ft_assets.training.estimate.attention import fewest_beside, padded
 
 
 def attend(
@@ -67,7 +64,7 @@ class _Group(NamedTuple):
     """[length, length]: whether the second place comes after the first."""
 
 
-@lru_cache(maxsize=4)  # all layers of a step ask for the same
+@lru_cache(maxsize=32)  # all layers of a step ask for the same, once for each stretch of short rows
 def _groups(lengths: tuple[int, ...]) -> tuple[_Group, ...]:
     """The rows in groups, the longest first, with as little padding as the plan counts on."""
     starts = list(accumulate(lengths, initial=0))
@@ -83,7 +80,7 @@ def _groups(lengths: tuple[int, ...]) -> tuple[_Group, ...]:
 
 def _group(rows: Sequence[tuple[int, int]], longest: int) -> _Group:
     """Of rows that are given by their start and length."""
-    length = -(-longest // _MULTIPLE) * _MULTIPLE
+    length = padded(longest)
     starts, lengths = torch.tensor(rows).T
     within = torch.arange(length)
     filled = within < lengths[:, None]
