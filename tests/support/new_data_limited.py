@@ -1,6 +1,7 @@
 """Random sequences of events against the new-data sensor under limits, compared with a model.
 
-The limits are ``runs_per_day`` and ``min_new_rows``; the base model moves where it is watched.
+The limits are ``runs_per_day`` and ``min_new_rows``, and where data accumulates one run at a time.
+The base model moves where it is watched, and a schedule asks for runs beside the sensor.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from tests.support.new_data_accumulating import AccumulatingData
+from tests.support.new_data_beside_schedule import BesideSchedule
 from tests.support.new_data_machine import NewData, contents, drops
 from tests.support.new_data_model import (
     Asked,
@@ -23,13 +25,14 @@ from tests.support.new_data_model import (
     rows_of,
 )
 from tests.support.new_data_stores import HUB
-from tests.support.new_data_world import STEPS, World
+from tests.support.new_data_world import STEPS
 
 MODELS = ("org/model", "org/other")
 TRAINED = {"training": {"base_model": MODELS[0]}, "recipes": {"other": {"base_model": MODELS[1]}}}
+SCHEDULE = {"schedule": "@daily", "enabled": True}
 CONFIGS: tuple[dict[str, Any], ...] = (
-    {"automation": {"quiet": 0, "runs_per_day": 1}},
-    {"automation": {"quiet": 30, "runs_per_day": 2}},
+    {"automation": {"quiet": 0, "runs_per_day": 1, **SCHEDULE}},
+    {"automation": {"quiet": 30, "runs_per_day": 2, **SCHEDULE}},
     {"automation": {"quiet": 0, "min_new_rows": 3}},
     {"automation": {"quiet": 30, "watch_base_model": True}, **TRAINED},
     {"automation": {"quiet": 0, "watch_base_model": True, "marker": "_SUCCESS"}, **TRAINED},
@@ -39,22 +42,22 @@ CONFIGS: tuple[dict[str, Any], ...] = (
             "watch_base_model": True,
             "runs_per_day": 2,
             "min_new_rows": 2,
+            **SCHEDULE,
         },
         **TRAINED,
     },
 )
 
 
-class Limits:
-    """What is added to a machine: days, commits, and what holds under limits."""
-
-    world: World
+class Limits(BesideSchedule):
+    """What is added to a machine: days, commits, a schedule, and what holds under limits."""
 
     def watch(self) -> None:
         """Compare all that looks ask for from now on."""
         HUB.clear()
         HUB.update(dict.fromkeys(MODELS, "0"))
         self.commits = 0
+        self.switch_on()
         asked = Asked(self.world)
         self.models = BaseModels(asked)
         self.rows = RowsTogether(asked) if self.world.pipeline.spec.dataset.accumulate else None
@@ -162,6 +165,7 @@ class Limits:
     def looks_of_one_day(self) -> None:
         """What is not asked for in many looks waits for the budget, and for nothing else."""
         self.world.hidden.clear()
+        self.let_the_schedule_end()
         for _ in range(14):
             self.world.now += self.world.pipeline.spec.automation.quiet + 1
             self.world.tick()
@@ -183,7 +187,6 @@ class Limits:
         finally:
             HUB.clear()
 
-    put: Callable[..., None]
     rest: Callable[..., None]
 
 
@@ -201,6 +204,7 @@ class LimitedData(Limits, NewData):
 
     @rule()
     def rest(self) -> None:
+        self.let_the_schedule_end()
         NewData.rest(self)
         self.nothing_is_owed()
 
@@ -224,6 +228,7 @@ class LimitedAccumulatingData(Limits, AccumulatingData):
         for config, limits in (
             ({}, {"min_new_rows": 4}),
             ({}, {"runs_per_day": 2}),
+            ({}, {"runs_per_day": 3, **SCHEDULE}),
             (TRAINED, {"watch_base_model": True}),
             (TRAINED, {"watch_base_model": True, "runs_per_day": 2, "min_new_rows": 4}),
         )
@@ -238,6 +243,7 @@ class LimitedAccumulatingData(Limits, AccumulatingData):
 
     @rule()
     def rest(self) -> None:
+        self.let_the_schedule_end()
         AccumulatingData.rest(self)
         self.nothing_is_owed()
 

@@ -18,13 +18,13 @@ from typing import Any
 import dagster as dg
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.storage.dagster_run import DagsterRun
-from dagster._core.storage.runs.schema import KeyValueStoreTable
 from dagster._core.utils import make_new_run_id
 
 from ft_assets.automation.new_data.ledger import Ledger
 from ft_assets.automation.new_data.sensor import new_data_sensor
 from ft_assets.config import Pipeline
 from ft_assets.config.pipeline import PipelineSpec
+from tests.support.new_data_instance import late, wipe
 from tests.support.new_data_stores import Store
 
 NAME = "world"
@@ -65,7 +65,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.store.clear()
-        wipe(self.instance)
+        wipe(self.instance, NAME)
         spec = PipelineSpec.model_validate(
             {
                 "name": NAME,
@@ -85,7 +85,7 @@ class World:
         """The sensor's function, on the real instance and store."""
         self.looks += 1
         with (
-            _late(self.instance, self.hidden),
+            late(self.instance, self.hidden),
             dg.build_sensor_context(self.instance, cursor=cursor) as context,
         ):
             function: Any = self.sensor._raw_fn
@@ -154,7 +154,7 @@ class World:
                         else {}
                     ),
                 }
-                run = self._make(tags, dg.DagsterRunStatus.NOT_STARTED)
+                run = self.make(tags, dg.DagsterRunStatus.NOT_STARTED)
                 self.made += 1
             if killed_after == "created":
                 return
@@ -163,9 +163,10 @@ class World:
             if killed_after == "launched":
                 return
 
-    def _make(
+    def make(
         self, tags: dict[str, str], status: dg.DagsterRunStatus, parent: str | None = None
     ) -> DagsterRun:
+        """A run, begun now."""
         run = DagsterRun(
             job_name=NAME,
             run_id=make_new_run_id(),
@@ -195,7 +196,7 @@ class World:
             if run.status is dg.DagsterRunStatus.STARTING:
                 self.end(run.run_id, how)
                 if retried:
-                    self._make({**run.tags}, run.status, run.run_id)
+                    self.make({**run.tags}, run.status, run.run_id)
 
     def _existing(self, run_key: str) -> DagsterRun | None:
         runs = self.instance.run_storage.get_runs(
@@ -205,9 +206,12 @@ class World:
         return ours[0] if ours else None
 
     def runs(self, *, with_retries: bool = False) -> list[DagsterRun]:
-        """All runs that the sensor asked for, in the order in which they were made."""
+        """The runs that the sensor asked for, in the order in which they were made.
+
+        ``with_retries``: all that there are, also those in the place of others and the schedule's.
+        """
         runs = self.instance.run_storage.get_runs()
-        return [run for run in runs if with_retries or run.parent_run_id is None][::-1]
+        return [run for run in runs if with_retries or _is_asked_for(run)][::-1]
 
     def begun(self) -> list[tuple[float, DagsterRun]]:
         """All runs and when they were made, in that order."""
@@ -247,6 +251,10 @@ class World:
             Ledger.move = move  # type: ignore[method-assign]
 
 
+def _is_asked_for(run: DagsterRun) -> bool:
+    return run.parent_run_id is None and run.tags.get("dagster/sensor_name") == SENSOR
+
+
 def asked_of(runs: list[DagsterRun]) -> dict[str, list[tuple[int, str]]]:
     """The numbers and tokens that were asked for by drop, in the order of their numbers."""
     asked: dict[str, list[tuple[int, str]]] = {}
@@ -270,31 +278,3 @@ def of_base_model(run: DagsterRun) -> bool:
 def number_of(run: DagsterRun) -> int:
     """The number in a run's key."""
     return int(run.tags["dagster/run_key"].split(":")[1])
-
-
-@contextmanager
-def _late(instance: dg.DagsterInstance, hidden: set[str]) -> Iterator[None]:
-    """The run storage does not show some runs: a replica that is behind."""
-    above = instance.__dict__.get("get_runs")
-    real = above or instance.get_runs
-
-    def behind(*args: Any, **kwargs: Any) -> list[DagsterRun]:
-        return [run for run in real(*args, **kwargs) if run.run_id not in hidden]
-
-    instance.get_runs = behind  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del instance.get_runs
-        if above is not None:
-            instance.get_runs = above  # type: ignore[method-assign]
-
-
-def wipe(instance: dg.DagsterInstance) -> None:
-    """Forget all runs, drops and what was asked for."""
-    storage: Any = instance.run_storage
-    storage.wipe()
-    with storage.connect() as connection:
-        connection.execute(KeyValueStoreTable.delete())
-    for drop in instance.get_dynamic_partitions(f"{NAME}_drops"):
-        instance.delete_dynamic_partition(f"{NAME}_drops", drop)
