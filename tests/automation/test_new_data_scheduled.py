@@ -11,6 +11,7 @@ import pytest
 from ft_assets.automation import schedules
 from ft_assets.automation.new_data.scheduled import MADE_WITHIN
 from tests.support.new_data_looks import look
+from tests.support.new_data_schedule import Schedule
 from tests.support.new_data_world import World, times_asked
 
 ROWS = b'{"text": "a"}\n{"text": "b"}\n'
@@ -20,13 +21,6 @@ LIMITS: list[Any] = [
     ({"cool_down": 600}, "drop-2: cools down for 600 s more after the run before"),
 ]
 ONE_AT_A_TIME = "drop-2: waits for the run of drop-1, one at a time as data accumulates"
-
-
-@pytest.fixture
-def instance(tmp_path_factory):
-    """On disk: a schedule opens its instance anew."""
-    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -41,12 +35,9 @@ def here(world):
     return make
 
 
-def evaluated(here: World, at: datetime = SIX) -> Any:
+def evaluated(here: World, at: datetime = SIX) -> dg.RunRequest | dg.SkipReason:
     """What the schedule says at this time."""
-    job: Any = dg.define_asset_job("world")
-    schedule: Any = schedules.schedule_of(here.pipeline, job, clock=lambda: here.now)
-    with dg.build_schedule_context(here.instance, scheduled_execution_time=at) as context:
-        return schedule(context, sources=here.store.sources)
+    return Schedule(here).evaluate(at)
 
 
 def scheduled(here: World, at: datetime = SIX) -> dg.RunRequest:
