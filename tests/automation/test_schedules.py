@@ -17,6 +17,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._core.utils import make_new_run_id
 
 from ft_assets.automation import schedules
+from ft_assets.automation.new_data.base_model import row_of
 from ft_assets.automation.new_data.ledger import Asked, Ledger
 from ft_assets.code_location import default_resources
 from ft_assets.config import load_pipeline
@@ -221,6 +222,26 @@ def test_a_run_that_nobody_makes_is_not_waited_for(tiny, instance, row, enabled)
     (schedule,) = _schedules(tiny)
     _the_sensor_has_asked_for(instance, row)
     assert _tick(schedule, tiny, instance)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_the_run_of_a_base_model_is_waited_for_while_there_is_a_drop_to_run(
+    tiny, instance, complete
+):
+    tiny.write(
+        {
+            "automation": {"schedule": "@daily", "enabled": True, "watch_base_model": True},
+            "training": {"start_from": "champion"},
+        }
+    )
+    (schedule,) = _schedules(tiny)
+    model = load_pipeline(tiny.file).spec.training.base_model
+    ledger = _the_sensor_has_asked_for(instance, row_of(model))
+    if complete:
+        uri = str(tiny.data / "{partition}.jsonl")
+        version = Sources(data_roots=[str(tiny.data)]).drop_version(uri, "drop-1")
+        ledger.move({"drop-1": Asked(1, version.token, seen=True)})
+    assert bool(_why_not(schedule, tiny, instance)) == complete
 
 
 @pytest.mark.parametrize(

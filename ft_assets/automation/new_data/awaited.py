@@ -11,7 +11,8 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
-from ft_assets.automation.new_data.base_model import base_models, row_of
+from ft_assets.automation.new_data.accumulate import Changes, read_changes
+from ft_assets.automation.new_data.base_model import base_models, newest_complete, row_of
 from ft_assets.automation.new_data.ledger import Ledger, launched
 from ft_assets.automation.new_data.look import AWAITED
 from ft_assets.automation.new_data.observe import DATASET, Place
@@ -23,32 +24,45 @@ from resources.sources import Sources
 def awaited(pipeline: Pipeline, sources: Sources, instance: dg.DagsterInstance) -> list[str]:
     """Drops, or what else the ledger's rows are named by, of which a run may begin at any time.
 
-    None where the sensor is off, and none whose data is gone or whose base model is not watched any
-    more: nobody asks for those runs again.
+    None where the sensor is off, and none whose data is gone, or whose base model is not watched
+    any more or has no complete drop to run: nobody asks for those runs again.
     """
     if not _is_on(pipeline, instance):
         return []
-    name = pipeline.spec.name
-    rows = Ledger(instance.run_storage, name).unseen(AWAITED)
+    name, place = pipeline.spec.name, Place(pipeline, sources)
     unmade = [
         row
-        for row, asked in rows.items()
+        for row, asked in Ledger(instance.run_storage, name).unseen(AWAITED).items()
         if not asked.by and not launched(instance, name, asked.run_key(row))
     ]
-    watched = pipeline.spec.automation.watch_base_model
-    models = {row_of(model) for model in base_models(pipeline)} if watched else set[str]()
-    drops = [row for row in unmade if row == DATASET or not row.startswith("(")]
-    gone = _gone(drops, Place(pipeline, sources)) if drops else set[str]()
-    return sorted({*drops} - gone | {*unmade} & models)
+    return sorted({*_there(unmade, place), *_runnable(unmade, place, instance)})
 
 
-def _gone(drops: list[str], place: Place) -> set[str]:
-    """One that cannot be read now may be there."""
+def _there(rows: list[str], place: Place) -> list[str]:
+    """The drops whose data is there. One that cannot be read now may be."""
+    drops = [row for row in rows if row == DATASET or not row.startswith("(")]
     try:
-        found = place.single(drops).versions
+        found = place.single(drops).versions if drops else {}
     except UserError:
-        return set()
-    return {drop for drop, version in found.items() if version is None}
+        return drops
+    return [drop for drop in drops if found.get(drop, "") is not None]
+
+
+def _runnable(rows: list[str], place: Place, instance: dg.DagsterInstance) -> list[str]:
+    """The watched base models, if they have a drop to run. Where none can be read, one may be."""
+    pipeline, storage = place.pipeline, instance.run_storage
+    if not pipeline.spec.automation.watch_base_model:
+        return []
+    models = [row for model in base_models(pipeline) if (row := row_of(model)) in rows]
+    if not models:
+        return []
+    name, accumulate = pipeline.spec.name, pipeline.spec.dataset.accumulate
+    changes = read_changes(storage, name) if accumulate else Changes()
+    try:
+        drop = newest_complete(place, Ledger(storage, name), changes, ())
+    except UserError:
+        return models
+    return models if drop is not None else []
 
 
 def _is_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> bool:
