@@ -31,7 +31,7 @@ def executor() -> dg.ExecutorDefinition:
     if name == "multiprocess":
         return dg.multiprocess_executor
     if name == "k8s":
-        if os.environ.get(_STEP_KEY):
+        if is_step_pod():
             return in_step_pod
         from ft_assets.cluster.k8s_executor import k8s_executor
 
@@ -51,6 +51,11 @@ def in_step_pod(_: InitExecutorContext) -> Executor:
     to load the client of Kubernetes takes longer than all other definitions.
     """
     raise dg.DagsterInvariantViolationError("A step's pod begins no steps")
+
+
+def is_step_pod() -> bool:
+    """Whether this is the pod of one step, where no others can begin."""
+    return on_kubernetes() and bool(os.environ.get(_STEP_KEY))
 
 
 def on_kubernetes() -> bool:

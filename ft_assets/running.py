@@ -42,6 +42,7 @@ from ft_assets.config.launchpad import (
     shown_blocks,
 )
 from ft_assets.config.recipes import DEFAULT
+from ft_assets.executor import is_step_pod
 from ft_assets.run_outcome import RunOutcome, outcome_of
 from ft_assets.warm_workers import warm_workers
 from resources.errors import UserError
@@ -130,6 +131,11 @@ def refuse(request: RunRequest) -> None:
     Raises:
         UserError: the request names an asset, a drop or a parameter that there is not.
     """
+    if is_step_pod():
+        raise UserError(
+            "this is the pod of a step (DAGSTER_RUN_STEP_KEY is set): start the run from another "
+            "pod, or from Dagster's UI"
+        )
     config = run_config(request)
     effective = effective_spec(request.pipeline.spec, config)
     for variant in request.variants():

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from ft_assets.config import load_pipeline
-from ft_assets.running import RunRequest, run_config
+from ft_assets.running import RunRequest, run, run_config
 from resources.errors import UserError
 from resources.home import CHECKOUT
 from tests.support.tiny_pipeline import NAME, clean_environment
@@ -62,6 +62,15 @@ def test_a_setting_that_no_asset_reads_is_refused(tiny, setting):
 
 
 @pytest.mark.slow
+def test_in_a_steps_pod_no_run_is_created(tiny, monkeypatch):
+    monkeypatch.setenv("FT_EXECUTOR", "k8s")
+    monkeypatch.setenv("DAGSTER_RUN_STEP_KEY", "tiny__raw_dataset")
+    with dg.DagsterInstance.ephemeral() as instance:
+        with pytest.raises(UserError, match="start the run from another pod"):
+            run(instance, _request(tiny))
+        assert instance.get_runs_count() == 0
+
+
 def test_steps_run_in_processes_of_their_own_where_the_environment_says_so(tiny):
     call = tiny.ft(
         *("run", NAME, "--json", "--select", DATA), environment={"FT_EXECUTOR": "multiprocess"}

@@ -14,8 +14,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from ft_assets.automation.new_data.awaited import awaited
 from ft_assets.automation.new_data.ledger import Ledger, made
-from ft_assets.automation.new_data.limits import bounded, room
+from ft_assets.automation.new_data.limits import bounded, going_on, room
 from ft_assets.automation.new_data.scheduled import Scheduled, said, unmade
+from ft_assets.automation.one_at_a_time import one_at_a_time
 from ft_assets.automation.partitions import drops_of, newest_drop
 from ft_assets.automation.tags import AUTOMATIC, DROP
 from ft_assets.config import Pipeline
@@ -59,31 +60,47 @@ def schedule_of(
         context: dg.ScheduleEvaluationContext, sources: Sources
     ) -> dg.RunRequest | dg.SkipReason:
         run_key = f"schedule:{context.scheduled_execution_time.isoformat()}"
-        if before := made(context.instance, name, run_key):  # by a daemon that was killed since
-            return _request(pipeline, run_key, before[0].tags.get(DROP))
-        drop, why_not = _newest_complete(pipeline, sources, context.instance)
-        ledger = Ledger(context.instance.run_storage, name)
-        turn, now = ledger.turn(), clock()  # before all that is decided from
-        why_not = why_not or _held_back(pipeline, sources, context.instance, drop, now)
+        instance = context.instance
+        if before := made(instance, name, run_key):  # by a daemon that was killed since
+            return _made_before(pipeline, instance, before[0], run_key)
+        drop, why_not = _newest_complete(pipeline, sources, instance)
+        ledger = Ledger(instance.run_storage, name)
+        turn = ledger.turn()  # before all that is decided from
+        why_not = why_not or _held_back(pipeline, sources, instance, drop, clock())
         if why_not:
             return dg.SkipReason(why_not)
         if bounded(pipeline):
-            run = Scheduled(subject=drop or _WHOLE, run_key=run_key, since=now)
-            others = unmade(context.instance, name, turn, now)
+            run = Scheduled(subject=drop or _WHOLE, run_key=run_key, since=clock())
+            others = unmade(instance, name, turn, run.since)
             others = [one for one in others if one.run_key != run_key]
             if not ledger.take(turn, said([*others, run])):
                 return dg.SkipReason("Another run was asked for at the same time")
-        if drop is not None and (drops := drops_of(pipeline)) is not None:
-            context.instance.add_dynamic_partitions(str(drops.name), [drop])
-        return _request(pipeline, run_key, drop)
+        return _request(pipeline, instance, run_key, drop)
 
     return schedule
 
 
-def _request(pipeline: Pipeline, run_key: str, drop: str | None) -> dg.RunRequest:
+def _made_before(
+    pipeline: Pipeline, instance: dg.DagsterInstance, run: dg.DagsterRun, run_key: str
+) -> dg.RunRequest | dg.SkipReason:
+    """The same run again, which has its place in the limits: Dagster launches it, if nobody has.
+
+    But of those that go one at a time another one may have begun while the daemon was away.
+    """
+    alone = one_at_a_time(pipeline) and run.status is dg.DagsterRunStatus.NOT_STARTED
+    if alone and (others := going_on(pipeline, instance)):
+        return dg.SkipReason(f"The run of {others[0]} has begun in the place of run {run.run_id}")
+    return _request(pipeline, instance, run_key, run.tags.get(DROP))
+
+
+def _request(
+    pipeline: Pipeline, instance: dg.DagsterInstance, run_key: str, drop: str | None
+) -> dg.RunRequest:
     tags = {"pipeline": pipeline.spec.name, AUTOMATIC: pipeline.spec.name}
-    if drop is None:
+    drops = drops_of(pipeline)
+    if drops is None or drop is None:
         return dg.RunRequest(run_key, tags=tags)
+    instance.add_dynamic_partitions(str(drops.name), [drop])
     return dg.RunRequest(run_key, partition_key=drop, tags={**tags, DROP: drop})
 
 

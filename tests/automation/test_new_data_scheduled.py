@@ -160,6 +160,26 @@ def test_after_it_made_the_run_no_limit_keeps_it_from_being_launched(here, limit
     assert (again.run_key, again.partition_key) == (f"schedule:{SIX.isoformat()}", "drop-1")
 
 
+def test_a_run_that_began_while_the_daemon_was_away_is_not_joined_by_another(here):
+    world = here({"accumulate": True})
+    Schedule(world).submit(scheduled(world), killed_after="created")
+    world.now += MADE_WITHIN
+    world.store.put("drop-2", "a.jsonl", ROWS)
+    world.tick()
+    assert times_asked(world) == {"drop-1": 1}
+    said = evaluated(world)
+    assert isinstance(said, dg.SkipReason)
+    assert (said.skip_message or "").startswith("The run of drop-1 has begun in the place of run ")
+
+
+def test_the_partition_of_a_run_that_is_asked_for_again_is_there(here):
+    world = here(runs_per_day=1)
+    Schedule(world).submit(scheduled(world), killed_after="created")
+    world.instance.delete_dynamic_partition("world_drops", "drop-1")
+    scheduled(world)
+    assert list(world.instance.get_dynamic_partitions("world_drops")) == ["drop-1"]
+
+
 def test_where_nothing_is_limited_nothing_waits(here):
     world = here()
     scheduled(world)

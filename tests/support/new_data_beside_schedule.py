@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from ft_assets.automation.new_data.scheduled import MADE_WITHIN
+from ft_assets.automation.one_at_a_time import one_at_a_time
 from tests.support.new_data_machine import contents, drops
 from tests.support.new_data_schedule import STEPS as SCHEDULE_STEPS
 from tests.support.new_data_schedule import Schedule
@@ -84,4 +85,5 @@ class BesideSchedule:
         if self.schedule is not None:
             self.schedule.resume()
             self.world.now += MADE_WITHIN
-            assert self.schedule.unlaunched() == [], "nobody launches it any more"
+            if not one_at_a_time(self.world.pipeline):  # there others may have gone before
+                assert self.schedule.unlaunched() == [], "nobody launches it any more"

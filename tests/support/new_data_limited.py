@@ -233,7 +233,7 @@ class LimitedAccumulatingData(Limits, AccumulatingData):
             (TRAINED, {"watch_base_model": True, "runs_per_day": 2, "min_new_rows": 4}),
         )
     )
-    a_tick_overtakes_another_one = None
+    a_tick_overtakes_another_one = the_schedules_time_comes_during_a_look = None
     """A look that is overtaken sees another source than the model, when it is heard."""
 
     @initialize(data=st.data())

@@ -51,7 +51,8 @@ def fused(model: Architecture, width: int) -> int:
 def by_row_in_bf16(model: Architecture, longest: int, *, alone: bool) -> int:
     """Bytes per token of one layer in a bf16 step on the CPU, with rows of up to ``longest``.
 
-    ``alone``: there is one row, or several no longer than it together, which take no more places.
+    ``alone``: there is one row, or several no longer than it together. Of short ones these take no
+    more places.
     """
     places = _places(longest, alone=alone)
     short = int(_BF16 * (2 * _queries(model) + 2 * _keys(model) + model.heads * places))
@@ -68,8 +69,9 @@ def working_by_row_in_bf16(model: Architecture, longest: int, *, alone: bool) ->
 
 
 def _places(longest: int, *, alone: bool) -> float:
-    row = min(longest, LONGEST_SHORT_ROW)
-    return padded(row) ** 2 / row if alone else most_places(row)
+    if alone and longest <= LONGEST_SHORT_ROW:
+        return padded(longest) ** 2 / longest
+    return most_places(min(longest, LONGEST_SHORT_ROW))
 
 
 def _queries(model: Architecture) -> int:
