@@ -18,7 +18,7 @@ from tests.support.tiny_pipeline import NAME, clean_environment
 HEAVY = (
     "torch", "transformers", "datasets", "trl", "peft", "lm_eval", "training_hub", "instructlab",
     "mini_trainer", "model_registry", "mlflow", "boto3", "kubernetes", "pandas", "pyarrow",
-    "huggingface_hub", "gguf", "httpx", "numpy",
+    "huggingface_hub", "gguf", "httpx", "numpy", "dagster._core.remote_representation.external",
 )  # fmt: skip
 """Each costs every step of every run its import; together 70 seconds in a run of five steps."""
 

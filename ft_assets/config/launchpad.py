@@ -12,7 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import dagster as dg
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ft_assets.config.block import Block
 from ft_assets.config.dataset import SourceConfig, SplitConfig
@@ -108,6 +108,12 @@ def config_of(spec: PipelineSpec, asset: str) -> dict[str, Any]:
     return config
 
 
+class _Form(dg.Config):
+    """What a form derives from. Only Dagster reads its fields, so none is made to check a value."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
 def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
     """The Dagster ``Config`` of one asset of one pipeline; its defaults are the file's values."""
     block_name, block_class = BLOCK_OF_ASSET[asset]
@@ -116,10 +122,10 @@ def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
         group, group_class = GROUP_OF_ASSET[asset]
         shown = create_model(
             f"{spec.op(asset)}_{group}_config",
-            __base__=dg.Config,
+            __base__=_Form,
             **_fields(getattr(spec, group), group_class),
         )
-        fields[group] = (shown, Field(shown(), description=group_class.__doc__))
+        fields[group] = (shown, Field(default_factory=shown, description=group_class.__doc__))
     if asset in OTHER_STEPS:
         fields[POD] = (dict[str, Any], Field(_own_pod(spec, asset), description=_POD_DESCRIPTION))
     if asset in FORCEABLE:
@@ -127,7 +133,7 @@ def run_config_class(spec: PipelineSpec, asset: str) -> type[dg.Config]:
             bool,
             Field(False, description="Do the work again although nothing has changed."),
         )
-    return create_model(f"{spec.op(asset)}_config", __base__=dg.Config, **fields)
+    return create_model(f"{spec.op(asset)}_config", __base__=_Form, **fields)
 
 
 def run_config_defaults(spec: PipelineSpec, asset: str) -> dict[str, Any]:

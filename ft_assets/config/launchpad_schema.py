@@ -40,7 +40,12 @@ def _with_defaults(form: dg.Field, values: Mapping[str, Any]) -> dg.Field:
     }
     if all(field is shape.fields[name] for name, field in fields.items()):
         return form
-    return dg.Field(dg.Shape(fields), description=form.description)
+    return dg.Field(
+        dg.Shape(fields),
+        default_value=dict(values),
+        is_required=False,
+        description=form.description,
+    )
 
 
 def _with_default(field: dg.Field, value: Any) -> dg.Field:

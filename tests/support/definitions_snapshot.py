@@ -81,7 +81,10 @@ def _partitions(partitions: dg.PartitionsDefinition[str] | None) -> str | None:
 
 def _config(spec: Any, asset: str) -> dict[str, Any]:
     fields = run_config_class(spec, asset).model_fields
-    return {name: field.default for name, field in sorted(fields.items())}
+    return {
+        name: field.get_default(call_default_factory=True, validated_data={})
+        for name, field in sorted(fields.items())
+    }
 
 
 def text() -> str:

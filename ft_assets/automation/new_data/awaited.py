@@ -9,7 +9,6 @@ sensor knows them from its look (``looking.py``); the schedule, which does not l
 from __future__ import annotations
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
 from ft_assets.automation.new_data.accumulate import Changes, read_changes
 from ft_assets.automation.new_data.base_model import base_models, newest_complete, row_of
@@ -66,6 +65,9 @@ def _runnable(rows: list[str], place: Place, instance: dg.DagsterInstance) -> li
 
 
 def _is_on(pipeline: Pipeline, instance: dg.DagsterInstance) -> bool:
+    # It brings the whole of the remote code locations, which loading this one need not wait for.
+    from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
+
     name = f"{pipeline.spec.name}_new_data"
     states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
     switched = {state.status for state in states if state.name == name}

@@ -19,7 +19,7 @@ import dagster as dg
 from ft_assets.automation.new_data import base_model, reasons, rows
 from ft_assets.automation.new_data import commits as base_models
 from ft_assets.automation.new_data.accumulate import Changes, read_changes, write_changes
-from ft_assets.automation.new_data.ledger import Ledger, made
+from ft_assets.automation.new_data.ledger import Ledger, Turn, made
 from ft_assets.automation.new_data.limits import bounded, going_on, room
 from ft_assets.automation.new_data.look import at, complete, due, next_ask
 from ft_assets.automation.new_data.looking import Ask, Looking, Outcome, ask_for
@@ -57,7 +57,8 @@ def tick(
     storage, name = instance.run_storage, pipeline.spec.name
     accumulate = pipeline.spec.dataset.accumulate
     place, ledger = Place(pipeline, sources), Ledger(storage, name)
-    turn = ledger.turn()  # before all that is decided from
+    # Before all that is decided from; where nothing is bounded, nobody takes turns.
+    turn = ledger.turn() if bounded(pipeline) else Turn(0)
     changes = read_changes(storage, name) if accumulate else Changes()
     look = Looking(place, instance, ledger, turn, changes, now, at(cursor.watched, now))
     look.scheduled = unmade(instance, name, turn, now)
