@@ -30,7 +30,7 @@ from resources.sources.partitions import substitute
 from resources.store import Artifact, ArtifactStore
 
 NAME = "raw_dataset"
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 EVAL_ROWS_FILE = "eval_rows.jsonl"
 _SOURCE_DOWN = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """For a source that does not answer; bad input is never retried."""

@@ -25,7 +25,7 @@ from resources.sources import Sources
 from resources.store import Artifact, ArtifactStore, Draft
 
 NAME = "split_dataset"
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 
 
 def split_dataset(

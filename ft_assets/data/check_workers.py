@@ -1,9 +1,9 @@
-"""The lines of a large file checked by several processes, and given back in the file's order.
+"""The lines of a large file checked by several processes, and written in the file's order.
 
 An uncompressed file of lines is cut into ranges of whole lines. Helper processes take them in turn,
-read them by themselves, and send back parts; the process that asks only puts these together. The
-parts are the same whoever makes them. Without helpers, and where a range holds a giant line, they
-are made here.
+read them by themselves, send back what is known of them, and write the rows to the place that they
+are then told; what rows say goes through no pipe. The parts are the same whoever makes them.
+Without helpers, and where a range holds a giant line, they are made here.
 
 Belongs here: both ends of the pipes, and the helpers' life. Does not belong here: what happens to
 a row (:mod:`~ft_assets.data.checked_rows`), which is also all that a helper has to import.
@@ -14,38 +14,33 @@ Memory: a few ranges of 512 KiB per helper, and its interpreter: 25 MB each.
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 import pickle
 import signal
 import subprocess
 import sys
 from collections import deque
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
-from ft_assets.data.rows import line_rows
-from resources.errors import UserError
-from resources.freed_memory import BLOCKS, keep_freed_memory
+from ft_assets.data.check_helper import START, Begin, Check, Found, Settle, Write
+from ft_assets.data.line_ranges import checked, giant_parts, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ft_assets.data.checked_rows import Checker, Part
-    from ft_assets.data.fast_rows import Looked
-    from ft_assets.data.rows import BadRow, RawRow
+    from ft_assets.data.line_ranges import Range
 
 WORTH_IT = 64 * 1024 * 1024
 """With less data than this, in bytes, the start of helpers is not worth it."""
 
-_MOST = 4  # helpers; then writing and hashing, which stay here, take longer than checking
-_RANGE = 512 * 1024  # bytes; what it comes to fits into a pipe, so a helper need not wait
+_MOST = 4  # helpers
 _GIANT = 4 * 1024 * 1024  # bytes; one at a time, so that giant lines do not multiply
 _PIPE = 1024 * 1024  # bytes, the most that Linux allows
-_LOOK = 16 * 1024  # bytes, in which the end of a line is looked for
 _AHEAD = 2  # ranges per helper: one that it works on, one that it takes next
-_START = "from ft_assets.data.check_workers import serve; serve()"
 
 
 def helpers_for(files: Iterable[tuple[str, Path]]) -> int:
@@ -55,24 +50,19 @@ def helpers_for(files: Iterable[tuple[str, Path]]) -> int:
     return min(cores or 1, _MOST) if size >= WORTH_IT and cores != 1 else 0
 
 
-class _Range(NamedTuple):
-    """Whole lines of a file, in bytes."""
-
-    start: int
-    size: int
-
-
 class Helpers:
     """The processes that check rows; they start when the first range is there, and end with this.
 
     Args:
         checker: what checks rows.
         number: how many processes; with 0 the work is done here.
+        out: the file that they write the rows to; it is there.
     """
 
-    def __init__(self, checker: Checker, number: int) -> None:
+    def __init__(self, checker: Checker, number: int, out: Path) -> None:
         self._checker = checker
         self._number = number
+        self._out = out
         self._helpers: list[_Helper] = []
 
     def __enter__(self) -> Self:
@@ -85,7 +75,7 @@ class Helpers:
     def parts(
         self, path: Path, begin: int, samples: Callable[[], int]
     ) -> Generator[Part, None, None]:
-        """What the lines of a file come to, in order.
+        """What the lines of a file come to, in order. Each part's rows are to be written.
 
         Args:
             path: an uncompressed JSON Lines file.
@@ -95,27 +85,38 @@ class Helpers:
         Raises:
             UserError: the file became shorter meanwhile.
             ChildProcessError: a helper was killed.
+            OSError: a helper could not write earlier rows.
         """
         lines = 0
         for range_, helper in self._dealt(path, begin, samples):
             if range_.size > _GIANT:
-                parts, more = _giant_parts(self._checker, path, range_, samples())
+                parts, more = giant_parts(self._checker, path, range_, samples())
             else:
                 answer = helper.answer(path) if helper else None
-                parts, more = answer or _checked(self._checker, path, range_, samples())
+                parts, more = answer or checked(self._checker, path, range_, samples())
             for part in parts:
                 yield part.moved(lines, range_.start)
             lines += more
 
+    def settle(self) -> None:
+        """Wait until all rows are written that helpers hold.
+
+        Raises:
+            ChildProcessError: a helper was killed.
+            OSError: one could not write rows.
+        """
+        for helper in self._helpers:
+            helper.settle()
+
     def _dealt(
         self, path: Path, begin: int, samples: Callable[[], int]
-    ) -> Iterator[tuple[_Range, _Helper | None]]:
+    ) -> Iterator[tuple[Range, _Helper | None]]:
         """The ranges in order, each with the helper that was asked some ranges ago to check it."""
         while len(self._helpers) < self._number:
-            self._helpers.append(_Helper(self._checker))
+            self._helpers.append(_Helper(self._checker, self._out))
         turns = cycle(self._helpers)
-        asked: deque[tuple[_Range, _Helper | None]] = deque()
-        for range_ in _ranges(path, begin):
+        asked: deque[tuple[Range, _Helper | None]] = deque()
+        for range_ in ranges(path, begin):
             helper = next(turns, None) if range_.size <= _GIANT else None
             if helper:
                 helper.ask(path, range_, samples())
@@ -128,12 +129,13 @@ class Helpers:
 class _Helper:
     """The parent's end."""
 
-    def __init__(self, checker: Checker) -> None:
+    def __init__(self, checker: Checker, out: Path) -> None:
+        self._out = out
         # The parent's own path, so that the helper finds the same modules wherever it starts.
         path = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
         environment = {**os.environ, "PYTHONPATH": path}
         self._process = subprocess.Popen(  # noqa: S603 (nothing in it comes from outside)
-            [sys.executable, "-P", "-c", _START],
+            [sys.executable, "-P", "-c", START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -142,18 +144,37 @@ class _Helper:
         self._tasks = cast("BinaryIO", self._process.stdin)
         self._answers = cast("BinaryIO", self._process.stdout)
         _widen(self._answers)
-        self._send(checker)
+        self._send(Begin(checker, str(out)))
 
-    def ask(self, path: Path, range_: _Range, samples: int) -> None:
+    def ask(self, path: Path, range_: Range, samples: int) -> None:
         """Have a range checked; the answers come in the order of the questions."""
-        self._send((str(path), range_.start, range_.size, samples))
+        self._send(Check(str(path), range_, samples))
 
-    def answer(self, path: Path) -> _Answer | None:
+    def answer(self, path: Path) -> tuple[list[Part], int] | None:
         """The parts of the range, and the lines in it; None for one that raises an error."""
+        found: Found | None = self._receive(path)
+        if found is None:
+            return None
+        parts, lines = found
+        return [replace(part, elsewhere=_Held(self, size)) for part, size in parts], lines
+
+    def write_at(self, begin: int) -> None:
+        """Have the oldest part written that is not; whether it could shows later."""
+        self._send(Write(begin))
+
+    def settle(self) -> None:
+        """Wait until what was to be written is written."""
+        self._send(Settle())
+        self._receive(self._out)
+
+    def _receive(self, path: Path) -> Any:
         try:
-            return pickle.load(self._answers)  # noqa: S301 (from a process of our own)
+            answer: Any = pickle.load(self._answers)  # noqa: S301 (from a process of our own)
         except (EOFError, pickle.UnpicklingError) as error:
             raise self._death(path) from error
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
     def end(self) -> None:
         """Whatever it is doing: nobody waits for it."""
@@ -182,94 +203,15 @@ class _Helper:
         )
 
 
-_Answer = tuple["list[Part]", int]
+class _Held:
+    """The lines of a part that a helper holds."""
 
+    def __init__(self, helper: _Helper, size: int) -> None:
+        self._helper = helper
+        self.size = size
 
-def serve() -> None:
-    """The helper's end: check ranges until the parent closes the pipe, or is gone."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    keep_freed_memory(BLOCKS)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever is printed is no answer
-    tasks = sys.stdin.buffer
-    checker: Checker = pickle.load(tasks)  # noqa: S301 (from the parent)
-    while True:
-        try:
-            path, start, size, samples = pickle.load(tasks)  # noqa: S301
-        except EOFError:
-            return
-        try:
-            answer = _checked(checker, Path(path), _Range(start, size), samples)
-        except Exception:
-            answer = None  # the parent checks the range again, and raises what it raises
-        pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
-
-
-def _checked(checker: Checker, path: Path, range_: _Range, samples: int) -> _Answer:
-    with path.open("rb", buffering=0) as file:
-        file.seek(range_.start)
-        block = file.read(range_.size)
-    if len(block) < range_.size:
-        raise _shorter(path)
-    lines = 0
-
-    def rows() -> Iterator[Looked | RawRow | BadRow]:
-        nonlocal lines
-        lines = yield from line_rows(io.BytesIO(block), range_.size, checker.known)
-
-    return list(checker.parts(rows(), samples)), lines
-
-
-def _giant_parts(
-    checker: Checker, path: Path, range_: _Range, samples: int
-) -> tuple[Iterator[Part], int]:
-    """As :func:`_checked`, but the range is not held in memory."""
-
-    def parts() -> Iterator[Part]:
-        with path.open("rb", buffering=_RANGE) as file:
-            file.seek(range_.start)
-            stream = cast("io.BufferedReader", file)
-            yield from checker.parts(line_rows(stream, range_.size, checker.known), samples)
-
-    lines = 0
-    with path.open("rb", buffering=0) as file:
-        file.seek(range_.start)
-        left = range_.size
-        while left and (piece := file.read(min(_RANGE, left))):
-            lines += piece.count(b"\n")
-            left -= len(piece)
-    if left:
-        raise _shorter(path)
-    return parts(), lines
-
-
-def _shorter(path: Path) -> UserError:
-    return UserError(f"{path.name}: the file became shorter while it was read: run it again")
-
-
-def _ranges(path: Path, begin: int) -> Iterator[_Range]:
-    """The file's lines from ``begin`` on."""
-    with path.open("rb", buffering=0) as file:
-        length = os.fstat(file.fileno()).st_size
-        while begin < length:
-            end = _end_of_line(file, begin + _RANGE - 1, length)
-            yield _Range(begin, end - begin)
-            begin = end
-
-
-def _end_of_line(file: BinaryIO, place: int, length: int) -> int:
-    """Where the line that holds this byte ends."""
-    while place < length:
-        file.seek(place)
-        piece = file.read(_LOOK)
-        if not piece:
-            break
-        found = piece.find(b"\n")
-        if found >= 0:
-            return place + found + 1
-        place += len(piece)
-    return length
+    def write_at(self, begin: int) -> None:
+        self._helper.write_at(begin)
 
 
 def _widen(pipe: BinaryIO) -> None:

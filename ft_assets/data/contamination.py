@@ -16,9 +16,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from ft_assets.data.document_search import DocumentSearch
+from ft_assets.data.line_files import writing
 from ft_assets.data.question_probes import THRESHOLD
 from ft_assets.data.redaction import excerpt
-from ft_assets.data.row_files import json_line, read_rows, writing
+from ft_assets.data.row_files import json_line, read_rows, writing_rows
 from ft_assets.data.split_report import HELD_OUT_TASK
 from ft_assets.data.task_overlap import Kind, word_start
 from resources.errors import UserError
@@ -88,7 +89,7 @@ class ContaminationReport(Record):
     """Of the questions of tasks."""
     on_contamination: OnContamination
     digest: str
-    """SHA-256 over the lines of the rows that were kept."""
+    """SHA-256 over the ids of the rows that were kept, in their order."""
     examples: list[ContaminatedRow]
 
 
@@ -129,7 +130,7 @@ def decontaminate(
     found = _Found(search.tasks)
     rows = 0
     listing = out.with_name(CONTAMINATED_FILE)
-    with writing(out) as kept:
+    with writing_rows(out) as kept:
         with writing(listing) as listed:
             for row, text, overlaps in search.search(read_rows(train)):
                 rows += 1
@@ -138,7 +139,7 @@ def decontaminate(
                     found.add(entry, overlaps, examples)
                     listed.write(json_line(entry.model_dump()))
                 if not overlaps or on_contamination == "report":
-                    kept.write(row.line)
+                    kept.write_row(row)
         if found.first is not None and on_contamination == "fail":
             raise UserError(_refusal(found.first, found.rows, listing))
         if found.first is not None and not kept.rows:

@@ -74,7 +74,7 @@ def take_held_out(
             tally.dropped[DUPLICATE_HELD_OUT] += _rows(~kept)
         else:
             kept = np.ones(len(block), np.bool_)
-        held_out.write_many(block.lines(kept), _rows(kept))
+        held_out.write_rows(block.lines(kept), _rows(kept), block.names(kept))
         beside = block.beside() if rules.grouped or rules.stratified else []
         if rules.grouped:
             taken.groups.add(_digests([one.group for one in beside if one.group is not None]))
@@ -126,7 +126,7 @@ def deal(
             tally.dropped[NOT_IN_SUBSET] += _rows(kept & ~inside)
             kept &= inside
         for side, chosen in ((train, kept & trained), (held_out, kept & ~trained)):
-            side.write_many(block.lines(chosen), _rows(chosen))
+            side.write_rows(block.lines(chosen), _rows(chosen), block.names(chosen))
             if rules.stratified:
                 strata = (one.stratum or "" for one in beside)
                 tally.strata.add(compress(strata, chosen.tolist()), train=side is train)

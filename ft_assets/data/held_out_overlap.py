@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ft_assets.data.line_files import writing
 from ft_assets.data.row_blocks import row_blocks
-from ft_assets.data.row_files import parse_row, writing
+from ft_assets.data.row_files import parse_row
 from ft_assets.data.side import below
 from ft_assets.data.split_report import HELD_OUT_TASK
 from ft_assets.data.task_overlap import DocumentIndex, TaskDocument, words

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from ft_assets.data.check_workers import Helpers, helpers_for
 from ft_assets.data.checked_rows import PLAIN, Checker, OnSensitive
 from ft_assets.data.ingest_report import IngestReport, Tally
-from ft_assets.data.row_files import json_line, writing
+from ft_assets.data.line_files import writing
+from ft_assets.data.row_files import json_line
 from ft_assets.data.rows import iter_rows_or, lines_begin, no_rows
 from resources.errors import UserError
 from resources.freed_memory import BLOCKS, keep_freed_memory
@@ -79,7 +80,9 @@ def ingest(
     with (
         writing(out_dir / ROWS_FILE) as rows,
         writing(out_dir / DROPPED_FILE) as dropped,
-        Helpers(checker, helpers_for(files) if processes is None else processes) as helpers,
+        Helpers(
+            checker, helpers_for(files) if processes is None else processes, rows.path
+        ) as helpers,
     ):
         for name, path in files:
             for part in _parts(checker, name, path, helpers, tally.samples_wanted):
@@ -87,7 +90,7 @@ def ingest(
                     shown = tally.drop(name, bad)
                     _refuse_too_many(tally, limit, shown, on_bad_rows)
                     dropped.write(json_line(shown.model_dump()))
-                rows.write_many(part.lines, part.good)
+                part.write_to(rows)
                 tally.add(name, part)
         if rows.rows == 0:
             raise UserError(
@@ -95,7 +98,8 @@ def ingest(
                 f"({tally.reasons}): rows hold messages ([{{role, content}}]), conversations, "
                 "instruction and output, segments, text or input_ids: see dataset.format"
             )
-        return tally.report(rows)
+        helpers.settle()
+        return tally.report()
 
 
 def _parts(

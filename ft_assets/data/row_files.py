@@ -3,15 +3,13 @@
 SHAPE is one of :mod:`ft_assets.data.shapes`; ``group`` and ``stratum`` follow it where the split
 asks for them.
 
-Belongs here: reading and writing those lines, and the digest that names their content. A file
-appears under its name when it is complete, not before.
+Belongs here: reading and writing those lines, and the digest that names their content. Does not
+belong here: how lines get into a file (:mod:`~ft_assets.data.line_files`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,12 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 import orjson
 
+from ft_assets.data.line_files import LineWriter, opened
 from ft_assets.data.shapes import Chat, Message, Segment, Segments, Text, Tokens
 from resources.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from concurrent.futures import Future
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from ft_assets.data.shapes import Row
@@ -75,89 +74,37 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-_BLOCK = 512 * 1024  # bytes, which are then passed on
-_PASSED_ON = 4 * 1024 * 1024  # bytes that wait to be written
+class RowWriter(LineWriter):
+    """Writes rows, and knows the digest that names them.
 
-
-class RowWriter:
-    """Writes rows and knows how many there were and what their digest is.
-
-    Blocks are hashed and written by a thread, which needs no lock of the interpreter for it; only
-    so many of them wait for it, so that memory stays constant.
+    It is made of their ids, which follow from all that rows say: hashing the lines once more would
+    name nothing else, and takes longer than writing them.
     """
 
-    def __init__(self, file: BinaryIO, thread: ThreadPoolExecutor) -> None:
-        self._file = file
-        self._thread = thread
+    def __init__(self, path: Path, file: BinaryIO, thread: ThreadPoolExecutor) -> None:
+        super().__init__(path, file, thread)
         self._hash = hashlib.sha256()
-        self._waiting = bytearray()
-        self._passed_on: deque[tuple[int, Future[None]]] = deque()
-        self._size_passed_on = 0
-        self.rows = 0
-        self.bytes = 0
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the lines so far, as 64 hexadecimal characters; the order counts."""
-        self.flush()
+        """SHA-256 over the rows' names, as 64 hexadecimal characters; the order counts."""
         return self._hash.hexdigest()
 
-    def write(self, line: bytes) -> None:
-        """Append one line, newline included."""
-        self.write_many(line, 1)
+    def write_row(self, row: StoredRow) -> None:
+        """Append the line of one row."""
+        self.write_rows(row.line, 1, row_name(row.id))
 
-    def write_many(self, lines: bytes, rows: int) -> None:
-        """Append whole lines that are in one piece already."""
-        self.rows += rows
-        self.bytes += len(lines)
-        if len(lines) >= _BLOCK:  # as they are, not copied
-            self._pass_on_waiting()
-            self._pass_on(lines)
-            return
-        self._waiting += lines
-        if len(self._waiting) >= _BLOCK:
-            self._pass_on_waiting()
-
-    def flush(self) -> None:
-        """Hash and hand to the file what was written so far; what went wrong with it raises."""
-        self._pass_on_waiting()
-        self._settle(0)
-
-    def _pass_on_waiting(self) -> None:
-        if self._waiting:
-            self._pass_on(self._waiting)
-            self._waiting = bytearray()
-
-    def _pass_on(self, block: bytes | bytearray) -> None:
-        self._settle(_PASSED_ON)
-        self._passed_on.append((len(block), self._thread.submit(self._put, block)))
-        self._size_passed_on += len(block)
-
-    def _settle(self, most: int) -> None:
-        """Wait until at most so many bytes wait to be written."""
-        while self._size_passed_on > most:
-            size, written = self._passed_on.popleft()
-            self._size_passed_on -= size
-            written.result()
-
-    def _put(self, block: bytes | bytearray) -> None:
-        self._hash.update(block)
-        self._file.write(block)
+    def write_rows(self, lines: bytes, rows: int, names: bytes) -> None:
+        """Append whole lines that are in one piece already, with :func:`row_name` of each row."""
+        self._hash.update(names)
+        self.write_many(lines, rows)
 
 
 @contextmanager
-def writing(path: Path) -> Generator[RowWriter]:
-    """A writer for ``path``, which appears when the block ends well and not at all otherwise."""
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with partial.open("wb") as file, ThreadPoolExecutor(1) as thread:
-            writer = RowWriter(file, thread)
-            yield writer
-            writer.flush()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+def writing_rows(path: Path) -> Generator[RowWriter]:
+    """As :func:`ft_assets.data.line_files.writing`, for rows."""
+    with opened(path, RowWriter) as writer:
+        yield writer
 
 
 def row_line(
@@ -166,9 +113,19 @@ def row_line(
     """The line of a row, from its id and its canonical bytes (``{"messages":[…]}``)."""
     if group is None and stratum is None:
         return b'{"id":"%b",%b\n' % (row_id.encode(), canonical[1:])
+    return b'{"id":"%b",%b,%b\n' % (row_id.encode(), canonical[1:-1], _beside(group, stratum))
+
+
+def row_name(row_id: str, *, group: str | None = None, stratum: str | None = None) -> bytes:
+    """What stands for a row's line in a digest: the id, and what the id does not follow from."""
+    if group is None and stratum is None:
+        return row_id.encode() + b"\n"
+    return b"%b,%b\n" % (row_id.encode(), _beside(group, stratum))
+
+
+def _beside(group: str | None, stratum: str | None) -> bytes:
     beside = {"group": group, "stratum": stratum}
-    more = orjson.dumps({name: text for name, text in beside.items() if text is not None})
-    return b'{"id":"%b",%b,%b\n' % (row_id.encode(), canonical[1:-1], more[1:])
+    return orjson.dumps({name: text for name, text in beside.items() if text is not None})[1:]
 
 
 def json_line(value: dict[str, Any]) -> bytes:

@@ -19,7 +19,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from ft_assets.data.deal import Rules, Taken, deal, take_groups, take_held_out
-from ft_assets.data.row_files import json_line, read_rows, writing
+from ft_assets.data.line_files import writing
+from ft_assets.data.row_files import json_line, read_rows, writing_rows
 from ft_assets.data.side import in_training
 from ft_assets.data.split_report import (
     CLUSTERS_FILE,
@@ -215,7 +216,7 @@ def _deal(
     rows: Sequence[Path], eval_rows: Sequence[Path], work: Path, rules: Rules, tally: Tally
 ) -> tuple[_Side, _Side]:
     taken = Taken(work)
-    with writing(work / _DEALT) as train, writing(work / HELD_OUT_FILE) as held_out:
+    with writing_rows(work / _DEALT) as train, writing_rows(work / HELD_OUT_FILE) as held_out:
         if eval_rows:
             take_held_out(eval_rows, held_out, taken, rules, tally)
         elif rules.grouped:
@@ -245,7 +246,7 @@ def _without_near(
         from ft_assets.data.near_clusters import Clusters
         from ft_assets.data.near_duplicates import HeldOutIndex
 
-        train = stack.enter_context(writing(work / TRAIN_FILE))
+        train = stack.enter_context(writing_rows(work / TRAIN_FILE))
         index = HeldOutIndex(stack.enter_context((work / HELD_OUT_FILE).open("rb")), threshold)
         clusters = Clusters(stack.enter_context((work / _DEALT).open("rb")), threshold)
         offset = 0
@@ -257,7 +258,7 @@ def _without_near(
                 members.write(_member_line(row.id, member))
                 tally.dropped[NEAR_TRAINING] += 1
             else:
-                train.write(row.line)
+                train.write_row(row)
                 offset += len(row.line)
                 continue
             offset += len(row.line)

@@ -93,7 +93,7 @@ class SplitReport(Record):
     strata_warning: str | None = None
     """What ``warnings`` say about strata that are not measured."""
     train_digest: str
-    """SHA-256 over the lines of ``train.jsonl``."""
+    """SHA-256 over the ids of the rows in ``train.jsonl``, in their order."""
     held_out_digest: str
     warnings: list[str]
     drops: list[DropRows] = Field(default_factory=list[DropRows])
@@ -224,7 +224,7 @@ def after_contamination(
         train: the training side as it is now; the strata are counted in it again.
         held_out: the held-out side.
         rows: how many rows ``train`` has.
-        digest: of its lines.
+        digest: of its rows.
     """
     gone = report.train_rows - rows
     if not gone:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ft_assets.data.line_files import writing
 from ft_assets.data.redaction import excerpt
-from ft_assets.data.row_files import writing
 from ft_assets.data.task_overlap import TaskDocument
 from ft_assets.evaluation.plan import EvaluationPlan, ModelUnderTest
 from ft_assets.evaluation.tasks import build_tasks

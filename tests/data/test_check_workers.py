@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_assets.data import check_workers
+from ft_assets.data import check_helper, check_workers, line_ranges
 from ft_assets.data.check_workers import Helpers, helpers_for
 from ft_assets.data.checked_rows import Checker
 from ft_assets.data.formats import RowFormat
 from ft_assets.data.ingest import DROPPED_FILE, ROWS_FILE, ingest
+from ft_assets.data.line_files import LineWriter, writing
 from resources.errors import UserError
 
 
@@ -32,16 +33,16 @@ def helpers_left() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and check_workers._START in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and check_helper.START in child.cmdline()
     ]
 
 
 @pytest.fixture
 def small_ranges(monkeypatch):
     """So that a few lines are many ranges, and long lines giant ones."""
-    monkeypatch.setattr(check_workers, "_RANGE", 200)
+    monkeypatch.setattr(line_ranges, "RANGE", 200)
+    monkeypatch.setattr(line_ranges, "_LOOK", 16)
     monkeypatch.setattr(check_workers, "_GIANT", 700)
-    monkeypatch.setattr(check_workers, "_LOOK", 16)
 
 
 texts = st.text(max_size=12) | st.integers(0, 3).map(lambda size: "long " * 100 * size)
@@ -166,7 +167,7 @@ def many_rows(tmp_path, small_ranges) -> Path:
 
 
 def test_a_helper_that_is_killed_is_an_error_and_no_hang(many_rows):
-    with Helpers(Checker(), 2) as helpers:
+    with Helpers(Checker(), 2, Path(os.devnull)) as helpers:
         parts = helpers.parts(many_rows, 0, lambda: 0)
         next(parts)
         killed, other = helpers_left()
@@ -177,10 +178,49 @@ def test_a_helper_that_is_killed_is_an_error_and_no_hang(many_rows):
     assert not helpers_left()
 
 
-def test_a_helper_that_cannot_start_is_an_error_and_no_hang(many_rows, monkeypatch, capfd):
-    monkeypatch.setattr(check_workers, "_START", "raise SystemExit(3)")
+def written(helpers: Helpers, rows: Path, out: LineWriter) -> None:
+    for part in helpers.parts(rows, 0, lambda: 0):
+        part.write_to(out)
+
+
+def test_a_helper_that_is_killed_before_it_wrote_all_is_an_error(many_rows, tmp_path):
     with (
-        Helpers(Checker(), 2) as helpers,
+        writing(tmp_path / "rows.jsonl") as out,
+        Helpers(Checker(), 2, out.path) as helpers,
+    ):
+        written(helpers, many_rows, out)
+        helpers_left()[1].kill()
+        with pytest.raises(ChildProcessError, match=r"killed \(SIGKILL\)"):
+            helpers.settle()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_disk_without_room_is_an_error_at_the_next_answer(many_rows, tmp_path):
+    with (
+        writing(tmp_path / "rows.jsonl") as out,
+        Helpers(Checker(), 2, Path("/dev/full")) as helpers,
+        pytest.raises(OSError, match="No space left on device"),
+    ):
+        written(helpers, many_rows, out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_disk_without_room_for_the_last_rows_is_an_error_too(many_rows, tmp_path):
+    few = tmp_path / "few.jsonl"
+    few.write_bytes(b"".join(many_rows.read_bytes().splitlines(keepends=True)[:3]))
+    with (
+        writing(tmp_path / "rows.jsonl") as out,
+        Helpers(Checker(), 2, Path("/dev/full")) as helpers,
+    ):
+        written(helpers, few, out)
+        with pytest.raises(OSError, match="No space left on device"):
+            helpers.settle()
+
+
+def test_a_helper_that_cannot_start_is_an_error_and_no_hang(many_rows, monkeypatch, capfd):
+    monkeypatch.setattr(check_workers, "START", "raise SystemExit(3)")
+    with (
+        Helpers(Checker(), 2, Path(os.devnull)) as helpers,
         pytest.raises(ChildProcessError, match="ended with code 3"),
     ):
         list(helpers.parts(many_rows, 0, lambda: 0))
@@ -189,7 +229,7 @@ def test_a_helper_that_cannot_start_is_an_error_and_no_hang(many_rows, monkeypat
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_what_goes_wrong_in_a_helper_is_raised_as_it_would_be_here(many_rows, number):
-    with Helpers(Checker(), number) as helpers:
+    with Helpers(Checker(), number, Path(os.devnull)) as helpers:
         parts = helpers.parts(many_rows, 0, lambda: 0)
         next(parts)
         os.truncate(many_rows, 5000)
@@ -200,11 +240,11 @@ def test_what_goes_wrong_in_a_helper_is_raised_as_it_would_be_here(many_rows, nu
 PARENT = """
 import sys, time
 from pathlib import Path
-from ft_assets.data import check_workers
+from ft_assets.data import check_workers, line_ranges
 from ft_assets.data.checked_rows import Checker
 
-check_workers._RANGE = 200
-with check_workers.Helpers(Checker(), 2) as helpers:
+line_ranges.RANGE = 200
+with check_workers.Helpers(Checker(), 2, Path("/dev/null")) as helpers:
     parts = helpers.parts(Path(sys.argv[1]), 0, lambda: 0)
     next(parts)
     print(*(helper._process.pid for helper in helpers._helpers), flush=True)
@@ -243,7 +283,7 @@ def test_little_data_pays_for_no_process(tmp_path, monkeypatch):
 
 def test_a_helper_imports_nothing_heavy():
     code = (
-        "import sys, ft_assets.data.check_workers, ft_assets.data.checked_rows; "
+        "import sys, ft_assets.data.check_helper, ft_assets.data.checked_rows; "
         "print({'dagster', 'numpy', 'pandas', 'pyarrow', 'pydantic', 'torch'} & set(sys.modules))"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)

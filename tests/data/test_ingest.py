@@ -47,9 +47,28 @@ def test_rows_are_written_in_order_in_one_form_and_counted(tmp_path):
     assert report.shapes == {"chat": 3}
     assert report.characters == sum(len(m["content"]) for r in stored for m in r["messages"])
     content = (tmp_path / "out/rows.jsonl").read_bytes()
-    assert report.digest == hashlib.sha256(content).hexdigest()
+    assert report.digest == digest_of(content)
     assert report.samples[0]["messages"] == row("one")["messages"]
     assert json.loads(report.model_dump_json()) == report.model_dump()
+
+
+def digest_of(content: bytes) -> str:
+    """Over the ids; each is the first text of its line."""
+    ids = (json.loads(line)["id"] for line in content.splitlines())
+    return hashlib.sha256("".join(f"{id_}\n" for id_ in ids).encode()).hexdigest()
+
+
+def test_groups_and_strata_are_in_the_digest_for_rows_do_not_say_them(tmp_path):
+    def made(number: int, **beside: str) -> str:
+        files = [written(tmp_path / f"{number}.jsonl", {**row("one"), **beside})]
+        asked = {"on_bad_rows": "fail", "max_bad_rows": None, "may_lack": True}
+        names = {"group_by": "g", "stratify_by": "s"}
+        return ingest(files, tmp_path / str(number), **asked, **names).digest
+
+    besides = [{}, {"g": "a"}, {"g": "b"}, {"s": "a"}, {"g": "a", "s": "a"}]
+    digests = [made(number, **beside) for number, beside in enumerate(besides)]
+    assert len(set(digests)) == len(besides)
+    assert made(9, g="b") == digests[2]
 
 
 def test_the_id_of_a_row_is_the_hash_of_its_canonical_form(tmp_path):
@@ -289,11 +308,11 @@ def test_a_bad_file_after_good_rows_leaves_nothing_behind(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_file_of_many_blocks_is_written_in_order_and_its_digest_is_that_of_the_file(tmp_path):
+def test_a_file_of_many_blocks_is_written_in_order_and_its_digest_is_that_of_its_ids(tmp_path):
     files = [written(tmp_path / "a.jsonl", *[row(f"{n} " + "x" * 2000) for n in range(6_000)])]
     report = ingest(files, tmp_path / "out", on_bad_rows="fail", max_bad_rows=None)
     content = (tmp_path / "out/rows.jsonl").read_bytes()
     assert len(content) > 20_000_000
-    assert report.digest == hashlib.sha256(content).hexdigest()
+    assert report.digest == digest_of(content)
     assert [int(r["messages"][0]["content"].split()[0]) for r in lines(tmp_path / "out/rows.jsonl")
             ] == list(range(6_000))  # fmt: skip
