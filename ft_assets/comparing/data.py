@@ -26,6 +26,8 @@ class DataChange:
     drops_removed: list[str]
     drops_changed: list[str]
     """Drops of both whose rows are other ones."""
+    drops_in_all: tuple[int, int, int]
+    """How many were added, removed and changed, those that are not named among them."""
     facts: list[Change]
     """Versions, counts and sources that differ."""
     train_rows: tuple[int | None, int | None]
@@ -45,10 +47,14 @@ def data_change(old: Behind, new: Behind) -> DataChange:
     """Compare the data of two versions."""
     before, after = old.drops, new.drops
     rows, unknown = _rows(old, new)
+    added = [drop for drop in after if drop not in before]
+    removed = [drop for drop in before if drop not in after]
+    changed = [drop for drop in after if before.get(drop, after[drop]) != after[drop]]
     return DataChange(
-        drops_added=_newest([drop for drop in after if drop not in before]),
-        drops_removed=_newest([drop for drop in before if drop not in after]),
-        drops_changed=_newest([d for d in after if before.get(d, after[d]) != after[d]]),
+        drops_added=_newest(added),
+        drops_removed=_newest(removed),
+        drops_changed=_newest(changed),
+        drops_in_all=(len(added), len(removed), len(changed)),
         facts=_facts(old, new),
         train_rows=(_train_rows(old), _train_rows(new)),
         rows=rows,

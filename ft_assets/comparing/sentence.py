@@ -65,17 +65,18 @@ def _data(data: DataChange) -> Iterator[str]:
 
 
 def _drops(data: DataChange) -> Iterator[str]:
-    added, removed = _named(data.drops_added), _named(data.drops_removed)
+    adds, removes, changes = data.drops_in_all
+    added, removed = _named(data.drops_added, adds), _named(data.drops_removed, removes)
     if added and removed:
         yield f"{added} instead of {removed}"
     elif added or removed:
         yield f"{added} more" if added else f"without {removed}"
     if data.drops_changed:
-        yield f"{_named(data.drops_changed)} changed"
+        yield f"{_named(data.drops_changed, changes)} changed"
 
 
-def _named(drops: Sequence[str]) -> str:
-    rest = len(drops) - _DROPS_SAID
+def _named(drops: Sequence[str], in_all: int) -> str:
+    rest = in_all - _DROPS_SAID
     named = ", ".join(drops[-_DROPS_SAID:])
     return f"{named} and {rest} others" if rest > 0 else named
 

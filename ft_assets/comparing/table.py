@@ -64,11 +64,18 @@ def _with_error(value: float | None, stderr: float | None) -> str:
     return number(value) if stderr is None else f"{number(value)} ± {stderr:.4f}"
 
 
+def _named(drops: Sequence[str], in_all: int) -> str:
+    named, rest = ", ".join(drops), in_all - len(drops)
+    return f"{named} and {rest} others" if rest else named
+
+
 def _data(data: DataChange) -> Iterator[Row]:
-    if data.drops_added or data.drops_removed:
-        yield _row("data", "drops", ", ".join(data.drops_removed), ", ".join(data.drops_added))
+    adds, removes, changes = data.drops_in_all
+    added, removed = _named(data.drops_added, adds), _named(data.drops_removed, removes)
+    if added or removed:
+        yield _row("data", "drops", removed, added)
     if data.drops_changed:
-        yield _row("data", "changed drops", "", ", ".join(data.drops_changed))
+        yield _row("data", "changed drops", "", _named(data.drops_changed, changes))
     yield from _changes("data", data.facts)
     if data.rows is None:
         return

@@ -92,6 +92,16 @@ def test_of_many_further_drops_the_newest_are_named(history):
     assert later.startswith("drop-9, drop-10, drop-11 and 2 others more")
 
 
+def test_of_more_drops_than_are_named_all_are_counted(history):
+    drops = tuple(f"drop-{number}" for number in range(1, 27))
+    first, last = (Past(drop=drops[n - 1], drops=drops[:n], train=range(8 + n)) for n in (1, 26))
+    comparison = history.compare(history.register(first), history.register(last))
+    assert comparison.data.drops_added == list(drops[6:])
+    assert comparison.changed.startswith("drop-24, drop-25, drop-26 and 22 others more")
+    (row,) = (row for row in table_rows(comparison) if row["what"] == "drops")
+    assert row["now"].endswith("drop-26 and 5 others")
+
+
 def test_rows_replaced_by_as_many_others_are_no_small_thing(history, first):
     second = history.register(replace(FIRST, train=range(2, 10)))
     assert history.compare(first, second).changed.startswith("2 rows replaced;")
