@@ -27,10 +27,10 @@ from resources.errors import UserError
 from resources.home import Home
 from resources.sources import Fetched, Sources, redact
 from resources.sources.partitions import substitute
-from resources.store import Artifact, ArtifactStore
+from resources.store import Artifact, ArtifactStore, Draft
 
 NAME = "raw_dataset"
-CODE_VERSION = "3"
+CODE_VERSION = "2"
 EVAL_ROWS_FILE = "eval_rows.jsonl"
 _SOURCE_DOWN = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
 """For a source that does not answer; bad input is never retried."""
@@ -71,18 +71,15 @@ def raw_dataset(
                     else None
                 )
             before = store.find(this.key, this.partition)
-            with this.publish(store, [], report=rows.report.model_dump(mode="json")) as draft:
+            with this.publish(store, []) as draft:
                 draft.take(scratch / "rows" / ROWS_FILE, ROWS_FILE)
                 draft.take(scratch / "rows" / DROPPED_FILE, DROPPED_FILE)
-                draft.metadata["source"] = _source(rows.fetched)
-                draft.metadata["keys"] = {**keys(config)}
-                draft.data_version = rows.report.digest
                 if eval_rows is not None:
                     draft.take(scratch / "eval" / ROWS_FILE, EVAL_ROWS_FILE)
                     draft.take(scratch / "eval" / DROPPED_FILE, f"eval_{DROPPED_FILE}")
-                    draft.metadata["eval_source"] = _source(eval_rows.fetched)
-                    draft.metadata["eval_report"] = eval_rows.report.model_dump(mode="json")
-                    draft.data_version = value_digest([rows.report.digest, eval_rows.report.digest])
+                with this.working():
+                    _describe(draft, rows, eval_rows)
+                draft.metadata["keys"] = {**keys(config)}
             assert draft.artifact is not None
             return this.result(
                 draft.artifact,
@@ -133,6 +130,19 @@ class _Ingested:
 
     fetched: Fetched
     report: IngestReport
+
+
+def _describe(draft: Draft, rows: _Ingested, eval_rows: _Ingested | None) -> None:
+    """What the rows are and where they are from; the data version is the digest of their files."""
+    digests: list[str] = []
+    for prefix, name, found in (("", ROWS_FILE, rows), ("eval_", EVAL_ROWS_FILE, eval_rows)):
+        if found is None:
+            continue
+        digests.append(draft.digests.of(name).sha256)
+        report = found.report.model_copy(update={"digest": digests[-1]})
+        draft.metadata[f"{prefix}source"] = _source(found.fetched)
+        draft.metadata[f"{prefix}report"] = report.model_dump(mode="json")
+    draft.data_version = digests[0] if len(digests) == 1 else value_digest(digests)
 
 
 def _ingest(

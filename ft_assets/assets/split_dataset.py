@@ -25,7 +25,7 @@ from resources.sources import Sources
 from resources.store import Artifact, ArtifactStore, Draft
 
 NAME = "split_dataset"
-CODE_VERSION = "4"
+CODE_VERSION = "3"
 
 
 def split_dataset(
@@ -82,6 +82,7 @@ def split_dataset(
                     draft.metadata["contamination"] = found.report.model_dump(mode="json")
                 with this.working():
                     leak = splitting.leak(this, draft.path, report)
+                    report = _with_digests(report, draft)
                 draft.metadata["report"] = report.model_dump(mode="json")
                 _write_card(this, draft, raw)
                 draft.data_version = _data_version(report)
@@ -147,6 +148,13 @@ def _write_card(this: Step, draft: Draft, raw: Artifact) -> None:
         description=this.spec.description,
     )
     (draft.path / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _with_digests(report: SplitReport, draft: Draft) -> SplitReport:
+    sides = {"train_digest": TRAIN_FILE, "held_out_digest": HELD_OUT_FILE}
+    return report.model_copy(
+        update={side: draft.digests.of(name).sha256 for side, name in sides.items()}
+    )
 
 
 def _data_version(report: SplitReport) -> str:

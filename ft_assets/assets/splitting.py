@@ -115,7 +115,6 @@ def after(report: SplitReport, folder: Path, found: Compared) -> SplitReport:
         folder / TRAIN_FILE,
         folder / HELD_OUT_FILE,
         rows=found.report.kept_rows,
-        digest=found.report.digest,
     )
     warning = found.held_out.warning() if found.held_out else None
     if warning is None:

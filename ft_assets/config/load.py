@@ -29,6 +29,7 @@ _PARAMETER_OF_SEED = {
 _PARAMETERS = frozenset(
     name for block in _BLOCKS.values() for name in (*block.model_fields, *block.seed_names())
 )
+_PLAIN = 8_000  # characters; libyaml follows brackets in brackets until the process crashes
 BUILT_IN = Path(__file__).parent.parent / "pipelines"
 
 
@@ -94,6 +95,8 @@ def _compose(file: Path, text: str) -> yaml.MappingNode:
         node = _composed(text)
     except yaml.YAMLError as error:
         raise _not_yaml(file, text, error) from None  # its text shows the line
+    except RecursionError:
+        raise UserError(f"{file}: is nested too deeply: a pipeline has a few levels") from None
     if not isinstance(node, yaml.MappingNode):
         mark = node.start_mark if node else None
         raise UserError(_pointer(file, text, mark, "is not a map of blocks (dataset, ...)"))
@@ -103,9 +106,11 @@ def _compose(file: Path, text: str) -> yaml.MappingNode:
 def _composed(text: str) -> yaml.Node | None:
     """By libyaml, which takes a fifth of the time, where it is there and the text is in order.
 
-    What is wrong, PyYAML's own parser says more clearly, and it has the last word.
+    What is wrong, PyYAML's own parser says more clearly, and it has the last word: also on tabs and
+    byte order marks, of which libyaml takes more.
     """
-    quick: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    plain = len(text) <= _PLAIN and "\t" not in text and "\ufeff" not in text
+    quick: type[yaml.SafeLoader] = (plain and getattr(yaml, "CSafeLoader", None)) or yaml.SafeLoader
     try:
         return yaml.compose(text, Loader=quick)
     except yaml.YAMLError:

@@ -38,7 +38,8 @@ class Begin(NamedTuple):
 
 
 class Check(NamedTuple):
-    """Check a range. The answer is a :data:`Found`, or None for a range that raises an error."""
+    """Check a range. The answer is a :data:`Found`, or None for a range that raises an error; an
+    OSError, when rows could not be written before."""
 
     path: str
     range: Range
@@ -46,19 +47,17 @@ class Check(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Write the lines of the oldest part that is held, and hold them no longer. No answer."""
+    """Write the lines of the oldest range that is held, and hold them no longer. No answer."""
 
     begin: int
 
 
 class Settle(NamedTuple):
-    """Answer, with None, when all is done that was asked for before."""
+    """Answer when all is done that was asked for before: None, or the OSError of what was not."""
 
 
 Found = tuple["list[tuple[Part, int]]", int]
-"""Per part of the range what is known of it and the bytes of its lines; the lines in the range.
-
-In its place stands the error, when rows could not be written before."""
+"""Per part of the range what is known of it and the bytes of its lines; the lines in the range."""
 
 
 def serve() -> None:
@@ -89,7 +88,8 @@ class _Helper:
     def __init__(self, begin: Begin) -> None:
         self._checker = begin.checker
         self._file = os.open(begin.out, os.O_WRONLY)
-        self._held: deque[bytes] = deque()
+        self._held: deque[list[bytes]] = deque()
+        """Per range that was checked the lines of its parts."""
         self.failure: OSError | None = None
         """Why rows could not be written; after it nothing is."""
 
@@ -98,14 +98,24 @@ class _Helper:
             parts, lines = checked(self._checker, Path(task.path), task.range, task.samples)
         except Exception:
             return None  # the parent checks the range again, and raises what it raises
-        self._held += (part.lines for part in parts)
+        self._held.append([part.lines for part in parts])
         return [(replace(part, lines=b""), len(part.lines)) for part in parts], lines
 
     def write(self, task: Write) -> None:
-        begin, lines = task.begin, memoryview(self._held.popleft())
+        begin, parts = task.begin, self._held.popleft()
+        if self.failure is not None:
+            return
         try:
-            while lines and self.failure is None:
-                written = os.pwrite(self._file, lines, begin)
-                begin, lines = begin + written, lines[written:]
+            for lines in parts:
+                begin = _written(self._file, lines, begin)
         except OSError as error:
             self.failure = error
+
+
+def _written(file: int, lines: bytes, begin: int) -> int:
+    """Where the lines end that begin there."""
+    left = memoryview(lines)
+    while left:
+        written = os.pwrite(file, left, begin)
+        begin, left = begin + written, left[written:]
+    return begin

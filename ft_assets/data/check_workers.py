@@ -5,10 +5,12 @@ read them by themselves, send back what is known of them, and write the rows to 
 are then told; what rows say goes through no pipe. The parts are the same whoever makes them.
 Without helpers, and where a range holds a giant line, they are made here.
 
-Belongs here: both ends of the pipes, and the helpers' life. Does not belong here: what happens to
-a row (:mod:`~ft_assets.data.checked_rows`), which is also all that a helper has to import.
+Belongs here: the parent's end of the pipes, and the helpers' life. Does not belong here: the
+helper's end (:mod:`~ft_assets.data.check_helper`), what happens to a range
+(:mod:`~ft_assets.data.line_ranges`) and to a row (:mod:`~ft_assets.data.checked_rows`).
 
-Memory: a few ranges of 512 KiB per helper, and its interpreter: 25 MB each.
+Memory: a few ranges of 512 KiB per helper, more where a line is longer, and its interpreter: 25 MB
+each.
 """
 
 from __future__ import annotations
@@ -156,10 +158,13 @@ class _Helper:
         if found is None:
             return None
         parts, lines = found
-        return [replace(part, elsewhere=_Held(self, size)) for part, size in parts], lines
+        held = (_Held(size, None if number else self) for number, (_, size) in enumerate(parts))
+        return [
+            replace(part, elsewhere=one) for (part, _), one in zip(parts, held, strict=True)
+        ], lines
 
     def write_at(self, begin: int) -> None:
-        """Have the oldest part written that is not; whether it could shows later."""
+        """Have the oldest range written that is not; whether it could shows later."""
         self._send(Write(begin))
 
     def settle(self) -> None:
@@ -204,14 +209,20 @@ class _Helper:
 
 
 class _Held:
-    """The lines of a part that a helper holds."""
+    """The lines of a part that a helper holds.
 
-    def __init__(self, helper: _Helper, size: int) -> None:
-        self._helper = helper
+    Parts of a range are written one behind the other: the helper is told where the first begins. A
+    word for each could be more than a pipe holds, while the helper waits to be listened to.
+    """
+
+    def __init__(self, size: int, helper: _Helper | None) -> None:
         self.size = size
+        self._helper = helper
+        """Who is to be told; None for a part that is not its range's first."""
 
     def write_at(self, begin: int) -> None:
-        self._helper.write_at(begin)
+        if self._helper is not None:
+            self._helper.write_at(begin)
 
 
 def _widen(pipe: BinaryIO) -> None:

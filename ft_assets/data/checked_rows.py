@@ -21,7 +21,7 @@ from ft_assets.data.fast_rows import looked_at, plain_bytes, row_looked_at
 from ft_assets.data.formats import RowError, RowFormat, normalize
 from ft_assets.data.redaction import excerpt, excerpt_of_row
 from ft_assets.data.row_counts import RowCounts
-from ft_assets.data.row_files import row_line, row_name
+from ft_assets.data.row_files import row_line
 from ft_assets.data.rows import BadRow, RawRow
 from ft_assets.data.sensitive import may_hold, scan
 from resources.errors import UserError
@@ -62,8 +62,6 @@ class Part:
     counts: RowCounts
     lines: bytes = b""
     """Those of the good rows, ready to be written."""
-    names: bytes = b""
-    """:func:`~ft_assets.data.row_files.row_name` of each good row."""
     good: int = 0
     bad: list[BadRow] = field(default_factory=list[BadRow])
     elsewhere: Elsewhere | None = None
@@ -144,9 +142,9 @@ class Checker:
         if isinstance(made, BadRow):
             part.add_bad(made)
         else:
-            part.add_line(*made)
+            part.add_line(made)
 
-    def _line(self, raw: RawRow, counts: RowCounts) -> tuple[bytes, bytes] | BadRow:
+    def _line(self, raw: RawRow, counts: RowCounts) -> bytes | BadRow:
         """The general way."""
         try:
             row: Row = normalize(raw.value, self.options)
@@ -166,8 +164,7 @@ class Checker:
                 row, canonical = found.row, canonical_bytes(found.row)
         id_ = id_of(canonical)
         counts.keep(row, id_)
-        line = row_line(id_, canonical, group=group, stratum=stratum)
-        return line, row_name(id_, group=group, stratum=stratum)
+        return row_line(id_, canonical, group=group, stratum=stratum)
 
     def _is_harmless(self, chat: PlainChat) -> bool:
         return self.sensitive == "ignore" or not may_hold(plain_bytes(chat))
@@ -186,7 +183,6 @@ class _Growing:
         self.counts = counts
         self.size = 0
         self._pieces: list[bytes] = []
-        self._names: list[bytes] = []
         self._good = 0
         self._bad: list[BadRow] = []
         self._patterns: dict[str, int] = {}
@@ -196,10 +192,8 @@ class _Growing:
         chat, roles, characters = looked
         canonical = plain_bytes(chat)
         id_ = id_of(canonical)
-        name = id_.encode()
         # What row_line makes, but copied once: where the pieces of all rows are joined.
-        self._pieces += (b'{"id":"', name, b'",', canonical[1:], b"\n")
-        self._names += (name, b"\n")
+        self._pieces += (b'{"id":"', id_.encode(), b'",', canonical[1:], b"\n")
         self._good += 1
         self.size += len(canonical)
         self._patterns[roles] = self._patterns.get(roles, 0) + 1
@@ -207,9 +201,8 @@ class _Growing:
         if len(self.counts.samples) < self.counts.wanted:
             self.counts.show_plain(chat, id_)
 
-    def add_line(self, line: bytes, name: bytes) -> None:
+    def add_line(self, line: bytes) -> None:
         self._pieces.append(line)
-        self._names.append(name)
         self._good += 1
         self.size += len(line)
 
@@ -219,8 +212,7 @@ class _Growing:
 
     def done(self) -> Part:
         self.counts.keep_plain(self._patterns, self._characters)
-        lines, names = b"".join(self._pieces), b"".join(self._names)
-        return Part(self.counts, lines, names, self._good, self._bad)
+        return Part(self.counts, b"".join(self._pieces), self._good, self._bad)
 
 
 def _none_known(_: bytes) -> None:

@@ -19,7 +19,7 @@ from ft_assets.data.document_search import DocumentSearch
 from ft_assets.data.line_files import writing
 from ft_assets.data.question_probes import THRESHOLD
 from ft_assets.data.redaction import excerpt
-from ft_assets.data.row_files import json_line, read_rows, writing_rows
+from ft_assets.data.row_files import json_line, read_rows
 from ft_assets.data.split_report import HELD_OUT_TASK
 from ft_assets.data.task_overlap import Kind, word_start
 from resources.errors import UserError
@@ -88,8 +88,6 @@ class ContaminationReport(Record):
     threshold: float
     """Of the questions of tasks."""
     on_contamination: OnContamination
-    digest: str
-    """SHA-256 over the ids of the rows that were kept, in their order."""
     examples: list[ContaminatedRow]
 
 
@@ -130,7 +128,7 @@ def decontaminate(
     found = _Found(search.tasks)
     rows = 0
     listing = out.with_name(CONTAMINATED_FILE)
-    with writing_rows(out) as kept:
+    with writing(out) as kept:
         with writing(listing) as listed:
             for row, text, overlaps in search.search(read_rows(train)):
                 rows += 1
@@ -139,7 +137,7 @@ def decontaminate(
                     found.add(entry, overlaps, examples)
                     listed.write(json_line(entry.model_dump()))
                 if not overlaps or on_contamination == "report":
-                    kept.write_row(row)
+                    kept.write(row.line)
         if found.first is not None and on_contamination == "fail":
             raise UserError(_refusal(found.first, found.rows, listing))
         if found.first is not None and not kept.rows:
@@ -148,7 +146,6 @@ def decontaminate(
                 f"{_named(found.first)} (all are in {listing}): train on other data or "
                 f"{_remedy(found.first)}"
             )
-        digest = kept.digest
     return ContaminationReport(
         documents=len(found.documents),
         documents_unsearchable=search.unsearchable,
@@ -161,7 +158,6 @@ def decontaminate(
         tasks=found.tasks(),
         threshold=threshold,
         on_contamination=on_contamination,
-        digest=digest,
         examples=found.examples,
     )
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ft_assets.data.digest_set import Keys, Mask
+    from ft_assets.data.line_files import LineWriter
     from ft_assets.data.row_blocks import Beside, RowBlock
-    from ft_assets.data.row_files import RowWriter
     from ft_assets.data.split_report import Tally
 
 
@@ -61,7 +61,7 @@ class Taken:
 
 
 def take_held_out(
-    rows: Sequence[Path], held_out: RowWriter, taken: Taken, rules: Rules, tally: Tally
+    rows: Sequence[Path], held_out: LineWriter, taken: Taken, rules: Rules, tally: Tally
 ) -> None:
     """Write the rows of a held-out set of the user's own, and take them.
 
@@ -74,7 +74,7 @@ def take_held_out(
             tally.dropped[DUPLICATE_HELD_OUT] += _rows(~kept)
         else:
             kept = np.ones(len(block), np.bool_)
-        held_out.write_rows(block.lines(kept), _rows(kept), block.names(kept))
+        held_out.write_many(block.lines(kept), _rows(kept))
         beside = block.beside() if rules.grouped or rules.stratified else []
         if rules.grouped:
             taken.groups.add(_digests([one.group for one in beside if one.group is not None]))
@@ -91,8 +91,8 @@ def take_groups(rows: Sequence[Path], taken: Taken, rules: Rules) -> None:
 
 def deal(
     rows: Sequence[Path],
-    train: RowWriter,
-    held_out: RowWriter,
+    train: LineWriter,
+    held_out: LineWriter,
     *,
     taken: Taken,
     rules: Rules,
@@ -126,7 +126,7 @@ def deal(
             tally.dropped[NOT_IN_SUBSET] += _rows(kept & ~inside)
             kept &= inside
         for side, chosen in ((train, kept & trained), (held_out, kept & ~trained)):
-            side.write_rows(block.lines(chosen), _rows(chosen), block.names(chosen))
+            side.write_many(block.lines(chosen), _rows(chosen))
             if rules.stratified:
                 strata = (one.stratum or "" for one in beside)
                 tally.strata.add(compress(strata, chosen.tolist()), train=side is train)

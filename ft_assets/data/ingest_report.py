@@ -6,7 +6,6 @@ Belongs here: the report. Does not belong here: counting good rows
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ from ft_assets.data.sensitive import hidden
 from resources.record import Record
 
 if TYPE_CHECKING:
-    from _hashlib import HASH
     from collections.abc import Iterable
 
     from ft_assets.data.checked_rows import Part
@@ -72,9 +70,9 @@ class IngestReport(Record):
     sensitive: dict[str, int]
     """Finds per rule of :mod:`ft_assets.data.sensitive`, those of dropped rows included; whether
     they stayed in is for ``dataset.sensitive`` to say. Empty where nothing was looked for."""
-    digest: str
-    """SHA-256 over what stands for the lines of ``rows.jsonl``, in their order: each row's id, and
-    its group and stratum (:func:`~ft_assets.data.row_files.row_name`)."""
+    digest: str | None = None
+    """SHA-256 of ``rows.jsonl``: what its lines hold and their order. Whoever publishes the file
+    reads it anyhow, and says it then."""
     shapes: dict[str, int]
     """Rows kept per shape: chat, segments, text, tokens."""
     source_keys: dict[str, SourceKey]
@@ -98,7 +96,6 @@ class Tally:
     dropped: Counter[str] = field(default_factory=Counter[str])
     rows: RowCounts = field(default_factory=RowCounts)
     _dropped_rows: list[DroppedRow] = field(default_factory=list[DroppedRow])
-    _names: HASH = field(default_factory=hashlib.sha256)
 
     @property
     def reasons(self) -> str:
@@ -124,7 +121,6 @@ class Tally:
         """Count the rows of a part; :meth:`drop` counts why the bad ones are bad."""
         self.files[file] += part.good + len(part.bad)
         self.rows.add(part.counts)
-        self._names.update(part.names)
 
     def samples_wanted(self) -> int:
         """How many more rows there is room for in the report."""
@@ -140,7 +136,6 @@ class Tally:
             dropped=dict(self.dropped),
             dropped_rows=self._dropped_rows,
             sensitive=dict(counts.finds.most_common()),
-            digest=self._names.hexdigest(),
             shapes=_in_order(counts.shapes, SHAPES.values()),
             source_keys=_source_keys(counts),
             characters=counts.characters,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -94,24 +94,14 @@ class LineWriter:
         self._file.write(block)
 
 
-T = TypeVar("T", bound=LineWriter)
-
-
 @contextmanager
 def writing(path: Path) -> Generator[LineWriter]:
     """A writer for ``path``, which appears when the block ends well and not at all otherwise."""
-    with opened(path, LineWriter) as writer:
-        yield writer
-
-
-@contextmanager
-def opened(path: Path, make: Callable[[Path, BinaryIO, ThreadPoolExecutor], T]) -> Generator[T]:
-    """As :func:`writing`, with a writer of another kind."""
     partial = path.with_name(path.name + ".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with partial.open("wb") as file, ThreadPoolExecutor(1) as thread:
-            writer = make(partial, file, thread)
+            writer = LineWriter(partial, file, thread)
             yield writer
             writer.flush()
         partial.replace(path)

@@ -51,8 +51,6 @@ class RowBlock:
         heads = self._heads(array)
         self.ids: list[bytes] = heads.view(f"S{_ID}").ravel().tolist()
         """The 64 hexadecimal characters of each row."""
-        self._names = np.full((len(heads), _ID + 1), _NEWLINE, np.uint8)
-        self._names[:, :_ID] = heads
         digits = _DIGITS[heads[:, :32]]
         digests = (digits[:, 0::2] << 4) | digits[:, 1::2]
         self.digests: Keys = digests.view(">u8").astype(np.uint64)
@@ -82,10 +80,6 @@ class RowBlock:
         ends = self._ends[edges[1::2] - 1].tolist()
         with memoryview(self._data) as data:
             return b"".join([data[begin:end] for begin, end in zip(begins, ends, strict=True)])
-
-    def names(self, chosen: Mask) -> bytes:
-        """:func:`~ft_assets.data.row_files.row_name` of the chosen rows, without what is beside."""
-        return self._names[chosen].tobytes()
 
     def beside(self) -> list[Beside]:
         """What the end of each line says; only that end is parsed."""

@@ -3,27 +3,23 @@
 SHAPE is one of :mod:`ft_assets.data.shapes`; ``group`` and ``stratum`` follow it where the split
 asks for them.
 
-Belongs here: reading and writing those lines, and the digest that names their content. Does not
-belong here: how lines get into a file (:mod:`~ft_assets.data.line_files`).
+Belongs here: what those lines say. Does not belong here: how lines get into a file
+(:mod:`~ft_assets.data.line_files`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
 
-from ft_assets.data.line_files import LineWriter, opened
 from ft_assets.data.shapes import Chat, Message, Segment, Segments, Text, Tokens
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from concurrent.futures import ThreadPoolExecutor
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ft_assets.data.shapes import Row
@@ -74,58 +70,15 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-class RowWriter(LineWriter):
-    """Writes rows, and knows the digest that names them.
-
-    It is made of their ids, which follow from all that rows say: hashing the lines once more would
-    name nothing else, and takes longer than writing them.
-    """
-
-    def __init__(self, path: Path, file: BinaryIO, thread: ThreadPoolExecutor) -> None:
-        super().__init__(path, file, thread)
-        self._hash = hashlib.sha256()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the rows' names, as 64 hexadecimal characters; the order counts."""
-        return self._hash.hexdigest()
-
-    def write_row(self, row: StoredRow) -> None:
-        """Append the line of one row."""
-        self.write_rows(row.line, 1, row_name(row.id))
-
-    def write_rows(self, lines: bytes, rows: int, names: bytes) -> None:
-        """Append whole lines that are in one piece already, with :func:`row_name` of each row."""
-        self._hash.update(names)
-        self.write_many(lines, rows)
-
-
-@contextmanager
-def writing_rows(path: Path) -> Generator[RowWriter]:
-    """As :func:`ft_assets.data.line_files.writing`, for rows."""
-    with opened(path, RowWriter) as writer:
-        yield writer
-
-
 def row_line(
     row_id: str, canonical: bytes, *, group: str | None = None, stratum: str | None = None
 ) -> bytes:
     """The line of a row, from its id and its canonical bytes (``{"messages":[…]}``)."""
     if group is None and stratum is None:
         return b'{"id":"%b",%b\n' % (row_id.encode(), canonical[1:])
-    return b'{"id":"%b",%b,%b\n' % (row_id.encode(), canonical[1:-1], _beside(group, stratum))
-
-
-def row_name(row_id: str, *, group: str | None = None, stratum: str | None = None) -> bytes:
-    """What stands for a row's line in a digest: the id, and what the id does not follow from."""
-    if group is None and stratum is None:
-        return row_id.encode() + b"\n"
-    return b"%b,%b\n" % (row_id.encode(), _beside(group, stratum))
-
-
-def _beside(group: str | None, stratum: str | None) -> bytes:
     beside = {"group": group, "stratum": stratum}
-    return orjson.dumps({name: text for name, text in beside.items() if text is not None})[1:]
+    more = orjson.dumps({name: text for name, text in beside.items() if text is not None})
+    return b'{"id":"%b",%b,%b\n' % (row_id.encode(), canonical[1:-1], more[1:])
 
 
 def json_line(value: dict[str, Any]) -> bytes:

@@ -13,14 +13,13 @@ per distinct row up to a bound, and the indexes of the searches for near rows.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 from ft_assets.data.deal import Rules, Taken, deal, take_groups, take_held_out
 from ft_assets.data.line_files import writing
-from ft_assets.data.row_files import json_line, read_rows, writing_rows
+from ft_assets.data.row_files import json_line, read_rows
 from ft_assets.data.side import in_training
 from ft_assets.data.split_report import (
     CLUSTERS_FILE,
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 
     from ft_assets.data.near_clusters import Member
     from ft_assets.data.near_duplicates import Near
-    from ft_assets.data.row_files import RowWriter
 
 __all__ = [
     "CLUSTERS_FILE",
@@ -57,12 +55,6 @@ __all__ = [
 ]
 
 _DEALT = "dealt.jsonl"  # the training side before near rows are dropped
-
-
-@dataclass(frozen=True)
-class _Side:
-    rows: int
-    digest: str
 
 
 def split(
@@ -144,14 +136,14 @@ def split(
         for name in (NEAR_DUPLICATES_FILE, CLUSTERS_FILE, HELD_OUT_FILE, TRAIN_FILE):
             (work / name).replace(out_dir / name)
     return SplitReport(
-        rows_in=train.rows + held_out.rows + tally.dropped.total(),
+        rows_in=train + held_out + tally.dropped.total(),
         duplicates=tally.duplicates,
         subset=subset,
-        train_rows=train.rows,
-        held_out_rows=held_out.rows,
+        train_rows=train,
+        held_out_rows=held_out,
         dropped=tally.reasons(),
         ratio_asked=ratio,
-        ratio_actual=train.rows / (train.rows + held_out.rows),
+        ratio_actual=train / (train + held_out),
         seed=seed,
         near_duplicates=near_duplicates,
         near_clusters=tally.clusters,
@@ -160,12 +152,10 @@ def split(
         strata_warning=(
             strata_warning(tally.strata) if stratified and not rules.own_held_out else None
         ),
-        train_digest=train.digest,
-        held_out_digest=held_out.digest,
         warnings=warnings(
             tally,
-            train.rows,
-            held_out.rows,
+            train,
+            held_out,
             ratio=ratio,
             subset=subset,
             own_held_out=rules.own_held_out,
@@ -195,58 +185,59 @@ def _check_parameters(
         )
 
 
-def _check_sides(train: _Side, held_out: _Side, ratio: float, rules: Rules) -> None:
-    if train.rows and (held_out.rows or (ratio == 1 and not rules.own_held_out)):
+def _check_sides(train: int, held_out: int, ratio: float, rules: Rules) -> None:
+    if train and (held_out or (ratio == 1 and not rules.own_held_out)):
         return
-    empty = "held-out" if train.rows else "training"
+    empty = "held-out" if train else "training"
     if rules.own_held_out:
         raise UserError(
-            f"the {empty} side is empty (dataset.eval_uri: {train.rows} training rows are left, "
-            f"{held_out.rows} held out): name a held-out set that has rows and is not the "
+            f"the {empty} side is empty (dataset.eval_uri: {train} training rows are left, "
+            f"{held_out} held out): name a held-out set that has rows and is not the "
             "training data"
         )
     raise UserError(
-        f"the {empty} side is empty (dataset.split {ratio}: {train.rows} training rows, "
-        f"{held_out.rows} held out): add rows, change dataset.split or dataset.seed, or set "
+        f"the {empty} side is empty (dataset.split {ratio}: {train} training rows, "
+        f"{held_out} held out): add rows, change dataset.split or dataset.seed, or set "
         "dataset.split to 1.0 for no held-out set"
     )
 
 
 def _deal(
     rows: Sequence[Path], eval_rows: Sequence[Path], work: Path, rules: Rules, tally: Tally
-) -> tuple[_Side, _Side]:
+) -> tuple[int, int]:
+    """The rows of the training side, near ones among them, and of the held-out side."""
     taken = Taken(work)
-    with writing_rows(work / _DEALT) as train, writing_rows(work / HELD_OUT_FILE) as held_out:
+    with writing(work / _DEALT) as train, writing(work / HELD_OUT_FILE) as held_out:
         if eval_rows:
             take_held_out(eval_rows, held_out, taken, rules, tally)
         elif rules.grouped:
             take_groups(rows, taken, rules)
         deal(rows, train, held_out, taken=taken, rules=rules, tally=tally, work=work)
-        return _side(train), _side(held_out)
+        return train.rows, held_out.rows
 
 
 def _without_near(
     work: Path,
-    dealt: _Side,
-    held_out: _Side,
+    dealt: int,
+    held_out: int,
     *,
     threshold: float,
     search_training: bool,
     rules: Rules,
     tally: Tally,
-) -> _Side:
+) -> int:
     """Write the training rows that are not near to another row, and lists of those that are."""
     with ExitStack() as stack:
         pairs = stack.enter_context(writing(work / NEAR_DUPLICATES_FILE))
         members = stack.enter_context(writing(work / CLUSTERS_FILE))
-        if not threshold or not (held_out.rows or search_training):
+        if not threshold or not (held_out or search_training):
             (work / _DEALT).replace(work / TRAIN_FILE)
             return dealt
         # Compiled code that the many splits without a search do not need.
         from ft_assets.data.near_clusters import Clusters
         from ft_assets.data.near_duplicates import HeldOutIndex
 
-        train = stack.enter_context(writing_rows(work / TRAIN_FILE))
+        train = stack.enter_context(writing(work / TRAIN_FILE))
         index = HeldOutIndex(stack.enter_context((work / HELD_OUT_FILE).open("rb")), threshold)
         clusters = Clusters(stack.enter_context((work / _DEALT).open("rb")), threshold)
         offset = 0
@@ -258,14 +249,14 @@ def _without_near(
                 members.write(_member_line(row.id, member))
                 tally.dropped[NEAR_TRAINING] += 1
             else:
-                train.write_row(row)
+                train.write(row.line)
                 offset += len(row.line)
                 continue
             offset += len(row.line)
             if rules.stratified:
                 tally.strata.drop_from_training(row.stratum or "")
         tally.clusters = len(clusters)
-        return _side(train)
+        return train.rows
 
 
 def _pair_line(row_id: str, near: Near) -> bytes:
@@ -288,7 +279,3 @@ def _member_line(row_id: str, member: Member) -> bytes:
             "similarity": round(member.similarity, 4),
         }
     )
-
-
-def _side(writer: RowWriter) -> _Side:
-    return _Side(writer.rows, writer.digest)

@@ -92,9 +92,9 @@ class SplitReport(Record):
     """The largest first, at most 50 of them, and the rest together; empty where rows have none."""
     strata_warning: str | None = None
     """What ``warnings`` say about strata that are not measured."""
-    train_digest: str
-    """SHA-256 over the ids of the rows in ``train.jsonl``, in their order."""
-    held_out_digest: str
+    train_digest: str | None = None
+    """SHA-256 of ``train.jsonl``. Whoever publishes the file reads it anyhow, and says it then."""
+    held_out_digest: str | None = None
     warnings: list[str]
     drops: list[DropRows] = Field(default_factory=list[DropRows])
     """Where drops are accumulated: the drops whose rows were read, in that order."""
@@ -215,7 +215,7 @@ def strata_warning(strata: Strata) -> str | None:
 
 
 def after_contamination(
-    report: SplitReport, train: Path, held_out: Path, *, rows: int, digest: str
+    report: SplitReport, train: Path, held_out: Path, *, rows: int
 ) -> SplitReport:
     """The report after contaminated rows were left out of the training side.
 
@@ -224,7 +224,6 @@ def after_contamination(
         train: the training side as it is now; the strata are counted in it again.
         held_out: the held-out side.
         rows: how many rows ``train`` has.
-        digest: of its rows.
     """
     gone = report.train_rows - rows
     if not gone:
@@ -243,7 +242,6 @@ def after_contamination(
     return report.model_copy(
         update={
             "train_rows": rows,
-            "train_digest": digest,
             "dropped": {**report.dropped, CONTAMINATED: gone},
             "ratio_actual": rows / (rows + report.held_out_rows),
             "strata": strata.counts(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
+from resources.store.file_digests import FileDigests
 from resources.store.names import check_file_name, describe
 
 if TYPE_CHECKING:
@@ -77,8 +78,13 @@ class Draft:
     """Called right before what makes the artifact visible; its exception publishes nothing."""
     artifact: Artifact | None = None
     """What was published; set when the block has ended."""
+    digests: FileDigests = field(init=False, repr=False)
+    """Of the files that are written; for those that are wanted before the block ends."""
     _taken: list[tuple[Path, Path]] = field(default_factory=list[tuple[Path, Path]], repr=False)
     _copied: list[Path] = field(default_factory=list[Path], repr=False)
+
+    def __post_init__(self) -> None:
+        self.digests = FileDigests(self.path)
 
     def take(self, src: Path, name: str) -> Path:
         """Move a file or a folder into the draft, under ``name``; the place that it has now.

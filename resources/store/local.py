@@ -94,6 +94,7 @@ class LocalStore:
                 yield draft
                 manifest = describe_files(
                     draft.path,
+                    draft.digests,
                     key=key,
                     partition=partition,
                     data_version=draft.data_version,

@@ -21,6 +21,8 @@ from resources.store.names import check_file_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from resources.store.file_digests import FileDigests
+
 
 class ManifestFile(Record):
     """One file of an artifact."""
@@ -63,6 +65,7 @@ class Manifest(Record):
 
 def describe_files(
     folder: Path,
+    digests: FileDigests,
     *,
     key: Sequence[str],
     partition: str | None,
@@ -70,14 +73,14 @@ def describe_files(
     metadata: Mapping[str, JsonValue],
     attest: Callable[[Manifest], dict[str, JsonValue]] | None = None,
 ) -> Manifest:
-    """Hash every file below ``folder`` and write down what the artifact is.
+    """Hash every file below ``folder``, as ``digests`` does, and write down what the artifact is.
 
     ``attest`` is given the manifest as it is going to be, and gives its attestation.
 
     Raises:
         UserError: there is no file, something is not a plain file, or a metadata value is NaN.
     """
-    files = tuple(_hashed(folder, path) for path in sorted(walk_files(folder)))
+    files = tuple(digests.of(path) for path in sorted(walk_files(folder)))
     if not files:
         raise UserError(f"artifact {'/'.join(key)} is empty: no file was written for it")
     digest = digest_of(files)
@@ -223,11 +226,6 @@ def _as_text(path: Path) -> str:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _hashed(folder: Path, name: str) -> ManifestFile:
-    path = folder / name
-    return ManifestFile(path=name, size=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _has_nonfinite(value: JsonValue) -> bool:

@@ -102,6 +102,7 @@ class S3Store:
                 yield draft
                 manifest = describe_files(
                     draft.path,
+                    draft.digests,
                     key=key,
                     partition=partition,
                     data_version=draft.data_version,

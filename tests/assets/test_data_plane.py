@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from ft_assets.data.row_files import read_rows
 from ft_assets.data.shapes import Chat
+from ft_assets.provenance.content import content_digest
 from tests.support.tiny_pipeline import NAME, ROWS, TinyPipeline
 
 DATA = ("--select", "raw_dataset,split_dataset,token_report")
@@ -59,6 +61,29 @@ def test_names_of_ones_own_are_read_as_the_file_says(tiny, ft):
     (first, *_) = read_rows(tiny.artifact("raw_dataset").file("rows.jsonl"))
     assert isinstance(first.row, Chat)
     assert [m.role for m in first.row.messages] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("own_held_out", [False, True])
+def test_data_versions_and_reports_say_the_digests_of_the_published_files(tiny, ft, own_held_out):
+    if own_held_out:
+        bring(tiny, chats(tiny)[:6], "held-out")
+        tiny.write({"dataset": {"eval_uri": f"{tiny.data}/held-out.jsonl"}})
+    call = ft(tiny, "run", NAME, "--json", "--partition", "drop-1", *DATA)
+    assert call.exit_code == 0, call.stderr
+    for asset in ("raw_dataset", "split_dataset"):
+        artifact = tiny.artifact(asset)
+        digests = {
+            file.path: hashlib.sha256(artifact.file(file.path).read_bytes()).hexdigest()
+            for file in artifact.manifest.files
+        }
+        assert {file.path: file.sha256 for file in artifact.manifest.files} == digests
+        assert artifact.data_version == content_digest(digests)
+        report = artifact.manifest.metadata["report"]
+        if asset == "raw_dataset":
+            assert report["digest"] == digests["rows.jsonl"]
+        else:
+            said = (report["train_digest"], report["held_out_digest"])
+            assert said == (digests["train.jsonl"], digests["held_out.jsonl"])
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ def report(*tasks: str, rows: int = 100, found: int = 0, kept: int | None = None
         tasks={task: TaskContamination(documents=40, documents_found=0, rows=0) for task in tasks},
         threshold=0.7,
         on_contamination="drop",
-        digest="",
         examples=[],
         **counts,
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import textwrap
 import traceback
 
@@ -154,6 +156,34 @@ def test_broken_yaml_is_pointed_at(refusal):
     assert message.startswith(
         "pipe.yaml:3:1: is no valid YAML: expected ',' or ']', but got '<stream end>'"
     )
+
+
+def test_a_file_is_read_alike_where_libyaml_is_missing(monkeypatch, load, refusal):
+    text = "dataset: {uri: /data, seed: 7}\ntraining: {seed: 8}\n"
+    spec, said = load(text), refusal("dataset:\n  uri: [/data\n")
+    monkeypatch.delattr("yaml.CSafeLoader")
+    assert (load(text), refusal("dataset:\n  uri: [/data\n")) == (spec, said)
+
+
+def test_what_only_libyaml_takes_is_refused_everywhere(refusal):
+    assert "is no valid YAML: " in refusal("dataset:\t{uri: /data}\n")
+
+
+def test_many_brackets_are_an_error_and_no_crash(tmp_path):
+    """In a process of its own: libyaml ends it."""
+    file = tmp_path / "deep.yaml"
+    file.write_text("dataset: " + "[" * 100_000)
+    load = (
+        "import sys; from pathlib import Path; from ft_assets.config import load_pipeline as load"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{load}; load(Path(sys.argv[1]))", str(file)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done
+    assert f"UserError: {file}: is nested too deeply" in done.stderr
 
 
 @pytest.mark.parametrize("value", ["!python/object:os.system x", "2026-13-45", "{[a]: b}"])

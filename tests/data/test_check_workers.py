@@ -159,6 +159,18 @@ def test_the_first_keys_of_the_file_are_kept_whatever_the_ranges(tmp_path, small
     assert keys["key 3"]["rows"] == 2
 
 
+def test_what_a_range_comes_to_in_several_parts_is_written_one_behind_the_other(
+    tmp_path, monkeypatch
+):
+    """A bad row counts for more than it takes, so that lists of them stay short too."""
+    monkeypatch.setattr(line_ranges, "RANGE", 20_000)
+    content = b"".join(chat(f"{n}") + b"\n" + b"{\n" * 1000 for n in range(30))
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    assert len(content) > 3 * line_ranges.RANGE
+    assert made(path, tmp_path / "several", 2) == as_one_stream(content, tmp_path)
+
+
 @pytest.fixture
 def many_rows(tmp_path, small_ranges) -> Path:
     path = tmp_path / "many.jsonl"

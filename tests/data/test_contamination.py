@@ -216,8 +216,6 @@ def test_contaminated_rows_are_dropped_and_listed_side_by_side(check, tmp_path):
     line = row_line(row_id(CLEAN), canonical_bytes(CLEAN))
     kept = (tmp_path / "out" / "train.jsonl").read_bytes()
     assert kept == line + line
-    names = f"{row_id(CLEAN)}\n" * 2
-    assert report.digest == hashlib.sha256(names.encode()).hexdigest()
     assert (report.rows, report.kept_rows, report.contaminated_rows) == (3, 2, 1)
     (entry,) = entries
     assert (entry["row"], entry["train_id"]) == (2, row_id(BAD))

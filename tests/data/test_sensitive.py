@@ -263,7 +263,8 @@ def test_a_redacted_row_is_the_row(tmp_path, rule, secret, beside, ensure_ascii)
     assert (report.sensitive, report.dropped) == ({rule: 1}, {})
     again = [("rows.jsonl", tmp_path / "out/rows.jsonl")]
     second = ingest(again, tmp_path / "again", sensitive="redact", **OPTIONS)
-    assert (second.digest, second.sensitive) == (report.digest, {})
+    assert (tmp_path / "again/rows.jsonl").read_bytes() == again[0][1].read_bytes()
+    assert second.sensitive == {}
 
 
 def test_an_escaped_sign_is_seen(tmp_path):

@@ -1,0 +1,30 @@
+"""The digests of the files that are going to be an artifact, each file read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resources.store.manifest import ManifestFile, sha256_of
+
+
+class FileDigests:
+    """What the manifest says of the files below a folder.
+
+    A digest may be wanted before the manifest is written. It is remembered as long as the file is
+    the one that was read: written again or replaced, it is read again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[tuple[int, ...], ManifestFile]] = {}
+
+    def of(self, name: str) -> ManifestFile:
+        """The file with this name, relative to the folder."""
+        path = self._folder / name
+        status = path.stat()
+        version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        known, file = self._known.get(name, ((), None))
+        if file is None or known != version:
+            file = ManifestFile(path=name, size=status.st_size, sha256=sha256_of(path))
+            self._known[name] = version, file
+        return file
