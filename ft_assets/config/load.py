@@ -104,7 +104,7 @@ def _compose(file: Path, text: str) -> yaml.MappingNode:
 
 
 def _composed(text: str) -> yaml.Node | None:
-    """By libyaml, which takes a fifth of the time, where it is there and the text is in order.
+    """By libyaml, which is quicker, where it is there and the text is in order.
 
     What is wrong, PyYAML's own parser says more clearly, and it has the last word: also on tabs and
     byte order marks, of which libyaml takes more.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 WORTH_IT = 64 * 1024 * 1024
 """With less data than this, in bytes, the start of helpers is not worth it."""
 
-_MOST = 4  # helpers
+_MOST = 4  # helpers, each with an interpreter of its own
 _GIANT = 4 * 1024 * 1024  # bytes; one at a time, so that giant lines do not multiply
 _PIPE = 1024 * 1024  # bytes, the most that Linux allows
 _AHEAD = 2  # ranges per helper: one that it works on, one that it takes next

@@ -11,7 +11,8 @@ class FileDigests:
     """What the manifest says of the files below a folder.
 
     A digest may be wanted before the manifest is written. It is remembered as long as the file is
-    the one that was read: written again or replaced, it is read again.
+    the one that was read: replaced, or written again at another time of the file system's clock,
+    it is read again. A clock can stand still for milliseconds, so whoever asks has written all.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -19,7 +20,11 @@ class FileDigests:
         self._known: dict[str, tuple[tuple[int, ...], ManifestFile]] = {}
 
     def of(self, name: str) -> ManifestFile:
-        """The file with this name, relative to the folder."""
+        """The file with this name, relative to the folder.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
         path = self._folder / name
         status = path.stat()
         version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
