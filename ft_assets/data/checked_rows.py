@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import orjson
 
 from ft_assets.data.canonical import canonical_bytes, id_of
-from ft_assets.data.fast_rows import looked_at, plain_bytes, row_looked_at
+from ft_assets.data.fast_rows import lines_looked_at, looked_at, plain_bytes, row_looked_at
 from ft_assets.data.formats import RowError, RowFormat, normalize
 from ft_assets.data.redaction import excerpt, excerpt_of_row
 from ft_assets.data.row_counts import RowCounts
@@ -27,7 +27,7 @@ from ft_assets.data.sensitive import may_hold, scan
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ft_assets.data.fast_rows import Looked, PlainChat
     from ft_assets.data.line_files import LineWriter
@@ -101,11 +101,19 @@ class Checker:
             return _none_known
         return looked_at if self.sensitive == "ignore" else _harmless
 
-    def parts(self, rows: Iterable[Looked | RawRow | BadRow], samples: int) -> Iterator[Part]:
+    @property
+    def all_known(self) -> Callable[[bytes], list[Looked] | None]:
+        """What makes plain chats of many lines, as :attr:`known` does of each; or does not try."""
+        return lines_looked_at if self.known is looked_at else _none_known
+
+    def parts(
+        self, rows: Iterable[list[Looked] | Looked | RawRow | BadRow], samples: int
+    ) -> Iterator[Part]:
         """The rows in parts of a bounded size.
 
         Args:
-            rows: those of :func:`ft_assets.data.rows.iter_rows_or` with :attr:`known`.
+            rows: those of :func:`ft_assets.data.rows.iter_rows_or` with :attr:`known`, and lists
+                that :attr:`all_known` gives.
             samples: how many of the first rows are kept as samples.
 
         Raises:
@@ -115,9 +123,12 @@ class Checker:
         part = _Growing(RowCounts(samples))
         try:
             for row in rows:
-                if isinstance(row, tuple):
-                    part.counts.plain_lines += 1
+                if isinstance(row, list):
+                    part.counts.plain_lines += len(row)
                     part.add_plain(row)
+                elif isinstance(row, tuple):
+                    part.counts.plain_lines += 1
+                    part.add_plain((row,))
                 elif isinstance(row, BadRow):
                     part.add_bad(row)
                 else:
@@ -136,7 +147,7 @@ class Checker:
         if may_be_plain:
             looked = row_looked_at(raw.value)
             if looked is not None and self._is_harmless(looked[0]):
-                part.add_plain(looked)
+                part.add_plain((looked,))
                 return
         made = self._line(raw, part.counts)
         if isinstance(made, BadRow):
@@ -188,18 +199,23 @@ class _Growing:
         self._patterns: dict[str, int] = {}
         self._characters = 0
 
-    def add_plain(self, looked: Looked) -> None:
-        chat, roles, characters = looked
-        canonical = plain_bytes(chat)
-        id_ = id_of(canonical)
-        # What row_line makes, but copied once: where the pieces of all rows are joined.
-        self._pieces += (b'{"id":"', id_.encode(), b'",', canonical[1:], b"\n")
-        self._good += 1
-        self.size += len(canonical)
-        self._patterns[roles] = self._patterns.get(roles, 0) + 1
+    def add_plain(self, rows: Sequence[Looked]) -> None:
+        """Add plain chats: one loop that calls little, as most rows are these."""
+        size = characters = 0
+        pieces, patterns = self._pieces, self._patterns
+        for chat, roles, length in rows:
+            canonical = plain_bytes(chat)
+            id_ = id_of(canonical)
+            # What row_line makes, but copied once: where the pieces of all rows are joined.
+            pieces += (b'{"id":"', id_.encode(), b'",', canonical[1:], b"\n")
+            size += len(canonical)
+            patterns[roles] = patterns.get(roles, 0) + 1
+            characters += length
+            if len(self.counts.samples) < self.counts.wanted:
+                self.counts.show_plain(chat, id_)
+        self._good += len(rows)
+        self.size += size
         self._characters += characters
-        if len(self.counts.samples) < self.counts.wanted:
-            self.counts.show_plain(chat, id_)
 
     def add_line(self, line: bytes) -> None:
         self._pieces.append(line)

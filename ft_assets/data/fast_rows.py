@@ -11,7 +11,7 @@ Belongs here: recognising plain chats. Does not belong here: a rule that the gen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -45,7 +45,10 @@ Looked = tuple[PlainChat, str, int]
 ROLE_OF: dict[str, Role] = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 """The roles by their first letters."""
 
-_decode = msgspec.json.Decoder(PlainChat).decode
+_OPEN, _CLOSE = b"{}"
+
+_decoder = msgspec.json.Decoder(PlainChat)
+_decode, _decode_lines = _decoder.decode, _decoder.decode_lines
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,6 +59,24 @@ def looked_at(line: bytes) -> Looked | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return _looked(chat)
+
+
+def lines_looked_at(lines: bytes) -> list[Looked] | None:
+    """What :func:`looked_at` finds in each of some lines; None when one is not plainly a chat.
+
+    Decoding many lines at once takes a quarter less time than one after the other.
+    """
+    number = _lines_of_one_value(lines)
+    if number is None:
+        return None
+    try:
+        chats = _decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if len(chats) != number:
+        return None
+    looked = [_looked(chat) for chat in chats]
+    return None if None in looked else cast("list[Looked]", looked)
 
 
 def row_looked_at(row: Mapping[str, Any]) -> Looked | None:
@@ -72,6 +93,23 @@ def row_looked_at(row: Mapping[str, Any]) -> Looked | None:
 def plain_bytes(chat: PlainChat) -> bytes:
     """What :func:`ft_assets.data.canonical.canonical_bytes` gives for the same chat."""
     return _encode(chat)
+
+
+def _lines_of_one_value(lines: bytes) -> int | None:
+    """How many lines there are; None when the decoder might see other lines than a reader of lines.
+
+    To it, a newline is a space: it may stand inside of a value, and two values on one line. Where
+    ``}`` stands before and ``{`` behind it, it is not inside of one (there would be a comma), so
+    that as many values as lines are one on each.
+    """
+    number = begin = 0
+    while begin < len(lines):
+        end = lines.find(b"\n", begin)
+        if end < 0 or lines[begin] != _OPEN or lines[end - 1] != _CLOSE:
+            return None
+        begin = end + 1
+        number += 1
+    return number
 
 
 def _looked(chat: PlainChat) -> Looked | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RANGE = 512 * 1024
 """Bytes that a range has at least, where the file does not end before."""
 
+_PIECE = 128 * 1024  # bytes
 _LOOK = 16 * 1024  # bytes, in which the end of a line is looked for
 
 
@@ -72,11 +73,30 @@ def checked(checker: Checker, path: Path, range_: Range, samples: int) -> tuple[
         raise _shorter(path)
     lines = 0
 
-    def rows() -> Iterator[Looked | RawRow | BadRow]:
+    def rows() -> Iterator[list[Looked] | Looked | RawRow | BadRow]:
         nonlocal lines
-        lines = yield from line_rows(io.BytesIO(block), range_.size, checker.known)
+        begin = 0
+        for piece in _pieces(block):
+            known = checker.all_known(piece)
+            if known is None:  # and it is likely so with the next piece
+                break
+            yield known
+            lines += len(known)
+            begin += len(piece)
+        rest = io.BytesIO(block)
+        rest.seek(begin)
+        lines = yield from line_rows(rest, range_.size, checker.known, number=lines, offset=begin)
 
     return list(checker.parts(rows(), samples)), lines
+
+
+def _pieces(block: bytes) -> Iterator[bytes]:
+    """Whole lines, as many as a processor's cache holds when they are rows."""
+    begin = 0
+    while begin < len(block):
+        end = block.find(b"\n", begin + _PIECE) + 1 or len(block)
+        yield block[begin:end]
+        begin = end
 
 
 def giant_parts(

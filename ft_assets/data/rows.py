@@ -115,16 +115,39 @@ def lines_begin(path: Path, name: str) -> int | None:
 
 
 def line_rows(
-    stream: io.BufferedIOBase, size: int, known: Callable[[bytes], T | None]
+    stream: io.BufferedIOBase,
+    end: int,
+    known: Callable[[bytes], T | None],
+    *,
+    number: int = 0,
+    offset: int = 0,
 ) -> Generator[T | RawRow | BadRow, None, int]:
-    """The rows in the next ``size`` bytes of the stream, which are whole lines.
+    """The rows of a stream from where it is up to a byte at which a line ends.
 
-    They are numbered from 1, and their offsets begin at 0.
+    Args:
+        stream: where lines are read.
+        end: the offset that ends it.
+        known: as for :func:`iter_rows_or`.
+        number: of the line before.
+        offset: what the first line's is.
 
     Returns:
-        how many lines there were, empty ones included.
+        the last line's number; empty lines count.
     """
-    return _line_rows(stream, 0, known, size)
+    limit = MAX_LINE_BYTES
+    while offset < end and (line := stream.readline(limit + 1)):
+        number += 1
+        size = len(line)
+        if size > limit:
+            head, line = line[:_EXCERPT], b""
+            yield _too_long(head, number, offset)
+            size += _skip_line(stream)
+        elif (row := known(line)) is not None:
+            yield row
+        elif not line.isspace():
+            yield _parsed(line, number, offset)
+        offset += size
+    return number
 
 
 def no_rows(name: str) -> UserError:
@@ -158,7 +181,7 @@ def _reader(
     offset = _begin(stream, name)
     if suffix == ".json":
         return _json_rows(stream, name, offset)
-    return _line_rows(stream, offset, known)
+    return line_rows(stream, sys.maxsize, known, offset=offset)
 
 
 def _begin(stream: io.BufferedReader, name: str) -> int:
@@ -167,29 +190,6 @@ def _begin(stream: io.BufferedReader, name: str) -> int:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{name}: the file is UTF-16: convert it to UTF-8")
     return len(stream.read(len(codecs.BOM_UTF8))) if head.startswith(codecs.BOM_UTF8) else 0
-
-
-def _line_rows(
-    stream: io.BufferedIOBase,
-    offset: int,
-    known: Callable[[bytes], T | None],
-    end: int = sys.maxsize,
-) -> Generator[T | RawRow | BadRow, None, int]:
-    number = 0
-    limit = MAX_LINE_BYTES
-    while offset < end and (line := stream.readline(limit + 1)):
-        number += 1
-        size = len(line)
-        if size > limit:
-            head, line = line[:_EXCERPT], b""
-            yield _too_long(head, number, offset)
-            size += _skip_line(stream)
-        elif (row := known(line)) is not None:
-            yield row
-        elif not line.isspace():
-            yield _parsed(line, number, offset)
-        offset += size
-    return number
 
 
 def _too_long(head: bytes, number: int, offset: int) -> BadRow:
@@ -272,7 +272,7 @@ def _bounded(stream: io.BufferedReader, name: str) -> bytes:
 
 
 def _lines_called_json(text: bytes, name: str, offset: int) -> Iterator[RawRow | BadRow]:
-    for row in _line_rows(io.BytesIO(text), offset, _not_known):
+    for row in line_rows(io.BytesIO(text), sys.maxsize, _not_known, offset=offset):
         if isinstance(row, BadRow) and row.kind == "broken_json" and row.number == 1:
             raise UserError(
                 f"{name}: neither a list of objects nor one object per line "

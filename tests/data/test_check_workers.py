@@ -39,9 +39,10 @@ def helpers_left() -> list[psutil.Process]:
 
 @pytest.fixture
 def small_ranges(monkeypatch):
-    """So that a few lines are many ranges, and long lines giant ones."""
+    """So that a few lines are many ranges and pieces, and long lines giant ones."""
     monkeypatch.setattr(line_ranges, "RANGE", 200)
     monkeypatch.setattr(line_ranges, "_LOOK", 16)
+    monkeypatch.setattr(line_ranges, "_PIECE", 60)
     monkeypatch.setattr(check_workers, "_GIANT", 700)
 
 
@@ -145,6 +146,17 @@ def test_a_bad_row_in_a_later_range_is_named_by_its_place_in_the_file(tmp_path, 
     assert f"(the row starts at byte {len(good) + 1})" in str(error.value)
     assert not list((tmp_path / "out").iterdir())
     assert not helpers_left()
+
+
+def test_rows_behind_many_that_were_read_at_once_keep_their_places(tmp_path):
+    path = tmp_path / "x.jsonl"
+    good = b"".join(chat(f"{n} " * 50) + b"\n" for n in range(1000))
+    assert 2 * line_ranges._PIECE < len(good) < line_ranges.RANGE
+    path.write_bytes(good + b"{\n" + good + b"\n[]\n" + good)
+    _, rows, dropped = made(path, tmp_path / "out", 0)
+    assert rows.count(b"\n") == 3000
+    places = [(bad["row"], bad["offset"]) for bad in map(json.loads, dropped.splitlines())]
+    assert places == [(1001, len(good)), (2003, 2 * len(good) + 3)]
 
 
 def test_the_first_keys_of_the_file_are_kept_whatever_the_ranges(tmp_path, small_ranges):

@@ -1,5 +1,6 @@
 """The short way for plain chats gives what the general way gives, or leaves the row to it."""
 
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -10,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ft_assets.data.canonical import canonical_bytes, row_id
-from ft_assets.data.fast_rows import PlainChat, looked_at, plain_bytes, row_looked_at
+from ft_assets.data.fast_rows import (
+    PlainChat,
+    lines_looked_at,
+    looked_at,
+    plain_bytes,
+    row_looked_at,
+)
 from ft_assets.data.formats import RowError, RowFormat, normalize
 from ft_assets.data.ingest import DROPPED_FILE, ROWS_FILE, ingest
 from resources.errors import UserError
@@ -113,6 +120,43 @@ def test_every_valid_plain_chat_takes_the_short_way(found):
     assert (chat is not None) == (parsed is not None) == (written is not None)
     if chat is not None:
         assert plain_bytes(chat) == plain_bytes(parsed) == written
+
+
+chats = st.lists(plain_turns, max_size=3).map(lambda found: {"messages": found})
+written_chats = st.builds(json.dumps, chats, indent=st.sampled_from([None, None, None, 1]))
+between = st.sampled_from(["\n", "\n", "\n", "\n", "\r\n", "\n\n", "\n ", " \n", " ", "", ","])
+blocks = st.lists(st.tuples(written_chats, between), min_size=1, max_size=5).map(
+    lambda found: "".join(chat + end for chat, end in found).encode()
+)
+
+
+@given(blocks | st.lists(raw_lines | damaged_lines, max_size=3).map(b"\n".join))
+def test_many_lines_at_once_come_to_what_each_line_comes_to(block):
+    if (found := lines_looked_at(block)) is not None:
+        assert found == [looked_at(one) for one in io.BytesIO(block)]
+
+
+@given(st.lists(chats, max_size=5))
+def test_lines_of_valid_plain_chats_are_looked_at_at_once(found):
+    lines = [line(*chat["messages"]) for chat in found]
+    each = [looked_at(one) for one in lines]
+    assert lines_looked_at(b"".join(lines)) == (None if None in each else each)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        line(USER, ANSWER).replace(b": [", b":\n[")
+        + line(USER, ANSWER).strip()
+        + line(USER, ANSWER),
+        line(USER, ANSWER) + line(USER, ANSWER).strip(),
+        line(USER, ANSWER) + b"\n",
+        b"\n",
+    ],
+    ids=["two on a line and one on two", "no newline at the end", "an empty line", "nothing else"],
+)
+def test_what_only_a_reader_of_lines_can_judge_is_left_to_it(block):
+    assert lines_looked_at(block) is None
 
 
 # Says nothing that the defaults do not say, but sends every row the general way.
