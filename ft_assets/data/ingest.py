@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ft_assets.data.check_workers import Helpers, helpers_for
+from ft_assets.data.check_workers import CheckWorkers
 from ft_assets.data.checked_rows import PLAIN, Checker, OnSensitive
+from ft_assets.data.helpers import helpers_for
 from ft_assets.data.ingest_report import IngestReport, Tally
 from ft_assets.data.line_files import writing
 from ft_assets.data.row_files import json_line
@@ -76,16 +77,15 @@ def ingest(
     keep_freed_memory(BLOCKS)
     limit = 0 if on_bad_rows == "fail" else max_bad_rows
     checker = Checker(options, group_by, stratify_by, may_lack, sensitive)
+    number = helpers_for(path for _, path in files) if processes is None else processes
     tally = Tally()
     with (
         writing(out_dir / ROWS_FILE) as rows,
         writing(out_dir / DROPPED_FILE) as dropped,
-        Helpers(
-            checker, helpers_for(files) if processes is None else processes, rows.path
-        ) as helpers,
+        CheckWorkers(checker, number, rows.path) as workers,
     ):
         for name, path in files:
-            for part in _parts(checker, name, path, helpers, tally.samples_wanted):
+            for part in _parts(checker, name, path, workers, tally.samples_wanted):
                 for bad in part.bad:
                     shown = tally.drop(name, bad)
                     _refuse_too_many(tally, limit, shown, on_bad_rows)
@@ -98,12 +98,12 @@ def ingest(
                 f"({tally.reasons}): rows hold messages ([{{role, content}}]), conversations, "
                 "instruction and output, segments, text or input_ids: see dataset.format"
             )
-        helpers.settle()
+        workers.settle()
         return tally.report()
 
 
 def _parts(
-    checker: Checker, name: str, path: Path, helpers: Helpers, samples: Callable[[], int]
+    checker: Checker, name: str, path: Path, workers: CheckWorkers, samples: Callable[[], int]
 ) -> Iterator[Part]:
     """What the rows of a file come to, in order."""
     begin = lines_begin(path, name)
@@ -111,7 +111,7 @@ def _parts(
         yield from checker.parts(iter_rows_or(path, name, checker.known), samples())
         return
     rows = 0
-    for part in helpers.parts(path, begin, samples):
+    for part in workers.parts(path, begin, samples):
         rows += part.good + len(part.bad)
         yield part
     if rows == 0:

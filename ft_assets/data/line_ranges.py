@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 RANGE = 512 * 1024
 """Bytes that a range has at least, where the file does not end before."""
 
+GIANT = 4 * 1024 * 1024
+"""A larger range, in bytes, holds a giant line: one is read at a time, and by nobody but the
+parent."""
+
 _PIECE = 128 * 1024  # bytes
 _LOOK = 16 * 1024  # bytes, in which the end of a line is looked for
 

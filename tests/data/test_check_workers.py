@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_assets.data import check_helper, check_workers, line_ranges
-from ft_assets.data.check_workers import Helpers, helpers_for
+from ft_assets.data import check_workers, helper_process, helpers, line_ranges
+from ft_assets.data.check_workers import CheckWorkers
 from ft_assets.data.checked_rows import Checker
 from ft_assets.data.formats import RowFormat
 from ft_assets.data.ingest import DROPPED_FILE, ROWS_FILE, ingest
@@ -33,7 +33,7 @@ def helpers_left() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE and check_helper.START in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE and helper_process.START in child.cmdline()
     ]
 
 
@@ -43,7 +43,7 @@ def small_ranges(monkeypatch):
     monkeypatch.setattr(line_ranges, "RANGE", 200)
     monkeypatch.setattr(line_ranges, "_LOOK", 16)
     monkeypatch.setattr(line_ranges, "_PIECE", 60)
-    monkeypatch.setattr(check_workers, "_GIANT", 700)
+    monkeypatch.setattr(check_workers, "GIANT", 700)
 
 
 texts = st.text(max_size=12) | st.integers(0, 3).map(lambda size: "long " * 100 * size)
@@ -191,8 +191,8 @@ def many_rows(tmp_path, small_ranges) -> Path:
 
 
 def test_a_helper_that_is_killed_is_an_error_and_no_hang(many_rows):
-    with Helpers(Checker(), 2, Path(os.devnull)) as helpers:
-        parts = helpers.parts(many_rows, 0, lambda: 0)
+    with CheckWorkers(Checker(), 2, Path(os.devnull)) as workers:
+        parts = workers.parts(many_rows, 0, lambda: 0)
         next(parts)
         killed, other = helpers_left()
         killed.kill()
@@ -202,30 +202,30 @@ def test_a_helper_that_is_killed_is_an_error_and_no_hang(many_rows):
     assert not helpers_left()
 
 
-def written(helpers: Helpers, rows: Path, out: LineWriter) -> None:
-    for part in helpers.parts(rows, 0, lambda: 0):
+def written(workers: CheckWorkers, rows: Path, out: LineWriter) -> None:
+    for part in workers.parts(rows, 0, lambda: 0):
         part.write_to(out)
 
 
 def test_a_helper_that_is_killed_before_it_wrote_all_is_an_error(many_rows, tmp_path):
     with (
         writing(tmp_path / "rows.jsonl") as out,
-        Helpers(Checker(), 2, out.path) as helpers,
+        CheckWorkers(Checker(), 2, out.path) as workers,
     ):
-        written(helpers, many_rows, out)
+        written(workers, many_rows, out)
         helpers_left()[1].kill()
         with pytest.raises(ChildProcessError, match=r"killed \(SIGKILL\)"):
-            helpers.settle()
+            workers.settle()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_disk_without_room_is_an_error_at_the_next_answer(many_rows, tmp_path):
     with (
         writing(tmp_path / "rows.jsonl") as out,
-        Helpers(Checker(), 2, Path("/dev/full")) as helpers,
+        CheckWorkers(Checker(), 2, Path("/dev/full")) as workers,
         pytest.raises(OSError, match="No space left on device"),
     ):
-        written(helpers, many_rows, out)
+        written(workers, many_rows, out)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
@@ -234,27 +234,27 @@ def test_a_disk_without_room_for_the_last_rows_is_an_error_too(many_rows, tmp_pa
     few.write_bytes(b"".join(many_rows.read_bytes().splitlines(keepends=True)[:3]))
     with (
         writing(tmp_path / "rows.jsonl") as out,
-        Helpers(Checker(), 2, Path("/dev/full")) as helpers,
+        CheckWorkers(Checker(), 2, Path("/dev/full")) as workers,
     ):
-        written(helpers, few, out)
+        written(workers, few, out)
         with pytest.raises(OSError, match="No space left on device"):
-            helpers.settle()
+            workers.settle()
 
 
 def test_a_helper_that_cannot_start_is_an_error_and_no_hang(many_rows, monkeypatch, capfd):
-    monkeypatch.setattr(check_workers, "START", "raise SystemExit(3)")
+    monkeypatch.setattr(helpers, "START", "raise SystemExit(3)")
     with (
-        Helpers(Checker(), 2, Path(os.devnull)) as helpers,
+        CheckWorkers(Checker(), 2, Path(os.devnull)) as workers,
         pytest.raises(ChildProcessError, match="ended with code 3"),
     ):
-        list(helpers.parts(many_rows, 0, lambda: 0))
+        list(workers.parts(many_rows, 0, lambda: 0))
     assert not helpers_left()
 
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_what_goes_wrong_in_a_helper_is_raised_as_it_would_be_here(many_rows, number):
-    with Helpers(Checker(), number, Path(os.devnull)) as helpers:
-        parts = helpers.parts(many_rows, 0, lambda: 0)
+    with CheckWorkers(Checker(), number, Path(os.devnull)) as workers:
+        parts = workers.parts(many_rows, 0, lambda: 0)
         next(parts)
         os.truncate(many_rows, 5000)
         with pytest.raises(UserError, match=r"many\.jsonl: the file became shorter"):
@@ -268,10 +268,10 @@ from ft_assets.data import check_workers, line_ranges
 from ft_assets.data.checked_rows import Checker
 
 line_ranges.RANGE = 200
-with check_workers.Helpers(Checker(), 2, Path("/dev/null")) as helpers:
-    parts = helpers.parts(Path(sys.argv[1]), 0, lambda: 0)
+with check_workers.CheckWorkers(Checker(), 2, Path("/dev/null")) as workers:
+    parts = workers.parts(Path(sys.argv[1]), 0, lambda: 0)
     next(parts)
-    print(*(helper._process.pid for helper in helpers._helpers), flush=True)
+    print(*workers.pids, flush=True)
     time.sleep(60)
 """
 
@@ -292,17 +292,6 @@ def test_helpers_end_with_their_parent(many_rows, how):
         _, alive = psutil.wait_procs(helpers, timeout=30)
         assert not alive
         assert parent.stderr.read().count("Traceback") == (how == signal.SIGINT)
-
-
-def test_little_data_pays_for_no_process(tmp_path, monkeypatch):
-    path = tmp_path / "x.jsonl"
-    path.write_bytes(chat("a") + b"\n")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    assert helpers_for([("x.jsonl", path)]) == 0
-    monkeypatch.setattr(check_workers, "WORTH_IT", 1)
-    assert helpers_for([("x.jsonl", path)]) == 2
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
-    assert helpers_for([("x.jsonl", path)]) == 0
 
 
 def test_a_helper_imports_nothing_heavy():
