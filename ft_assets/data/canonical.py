@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ft_assets.data.shapes import Row
 
 # The fields of a shape stand in alphabetical order; deterministic sorts the keys of plain objects.
@@ -32,6 +34,14 @@ def row_id(row: Row) -> str:
 
 def id_of(canonical: bytes) -> str:
     """:func:`row_id` of the row with these canonical bytes."""
-    hashed = _START.copy()
-    hashed.update(canonical)
-    return hashed.hexdigest()
+    return ids_of((canonical,))[0]
+
+
+def ids_of(canonicals: Iterable[bytes]) -> list[str]:
+    """:func:`row_id` of each row with these canonical bytes."""
+    ids: list[str] = []
+    for canonical in canonicals:
+        hashed = _START.copy()
+        hashed.update(canonical)
+        ids.append(hashed.hexdigest())
+    return ids

@@ -12,12 +12,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
-from ft_assets.data.canonical import canonical_bytes, id_of
-from ft_assets.data.fast_rows import lines_looked_at, looked_at, plain_bytes, row_looked_at
+from ft_assets.data.canonical import canonical_bytes, id_of, ids_of
+from ft_assets.data.fast_rows import (
+    Looked,
+    lines_looked_at,
+    looked_at,
+    plain_bytes,
+    row_looked_at,
+)
 from ft_assets.data.formats import RowError, RowFormat, normalize
 from ft_assets.data.redaction import excerpt, excerpt_of_row
 from ft_assets.data.row_counts import RowCounts
@@ -27,9 +34,9 @@ from ft_assets.data.sensitive import may_hold, scan
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ft_assets.data.fast_rows import Looked, PlainChat
+    from ft_assets.data.fast_rows import PlainChat
     from ft_assets.data.line_files import LineWriter
     from ft_assets.data.sensitive import Scanned
     from ft_assets.data.shapes import Row
@@ -102,18 +109,16 @@ class Checker:
         return looked_at if self.sensitive == "ignore" else _harmless
 
     @property
-    def all_known(self) -> Callable[[bytes], list[Looked] | None]:
+    def all_known(self) -> Callable[[bytes], Looked | None]:
         """What makes plain chats of many lines, as :attr:`known` does of each; or does not try."""
         return lines_looked_at if self.known is looked_at else _none_known
 
-    def parts(
-        self, rows: Iterable[list[Looked] | Looked | RawRow | BadRow], samples: int
-    ) -> Iterator[Part]:
+    def parts(self, rows: Iterable[Looked | RawRow | BadRow], samples: int) -> Iterator[Part]:
         """The rows in parts of a bounded size.
 
         Args:
-            rows: those of :func:`ft_assets.data.rows.iter_rows_or` with :attr:`known`, and lists
-                that :attr:`all_known` gives.
+            rows: those of :func:`ft_assets.data.rows.iter_rows_or` with :attr:`known`, and what
+                :attr:`all_known` gives.
             samples: how many of the first rows are kept as samples.
 
         Raises:
@@ -123,12 +128,9 @@ class Checker:
         part = _Growing(RowCounts(samples))
         try:
             for row in rows:
-                if isinstance(row, list):
-                    part.counts.plain_lines += len(row)
+                if isinstance(row, Looked):
+                    part.counts.plain_lines += len(row.chats)
                     part.add_plain(row)
-                elif isinstance(row, tuple):
-                    part.counts.plain_lines += 1
-                    part.add_plain((row,))
                 elif isinstance(row, BadRow):
                     part.add_bad(row)
                 else:
@@ -146,8 +148,8 @@ class Checker:
         part.counts.see_keys(raw.value)
         if may_be_plain:
             looked = row_looked_at(raw.value)
-            if looked is not None and self._is_harmless(looked[0]):
-                part.add_plain((looked,))
+            if looked is not None and self._is_harmless(looked.chats[0]):
+                part.add_plain(looked)
                 return
         made = self._line(raw, part.counts)
         if isinstance(made, BadRow):
@@ -199,23 +201,21 @@ class _Growing:
         self._patterns: dict[str, int] = {}
         self._characters = 0
 
-    def add_plain(self, rows: Sequence[Looked]) -> None:
-        """Add plain chats: one loop that calls little, as most rows are these."""
-        size = characters = 0
-        pieces, patterns = self._pieces, self._patterns
-        for chat, roles, length in rows:
-            canonical = plain_bytes(chat)
-            id_ = id_of(canonical)
+    def add_plain(self, looked: Looked) -> None:
+        """Add plain chats: most rows are these, so what is done for each is little."""
+        canonicals = [plain_bytes(chat) for chat in looked.chats]
+        ids = ids_of(canonicals)
+        for id_, canonical in zip(ids, canonicals, strict=True):
             # What row_line makes, but copied once: where the pieces of all rows are joined.
-            pieces += (b'{"id":"', id_.encode(), b'",', canonical[1:], b"\n")
-            size += len(canonical)
-            patterns[roles] = patterns.get(roles, 0) + 1
-            characters += length
-            if len(self.counts.samples) < self.counts.wanted:
-                self.counts.show_plain(chat, id_)
-        self._good += len(rows)
-        self.size += size
-        self._characters += characters
+            self._pieces += (b'{"id":"', id_.encode(), b'",', canonical[1:], b"\n")
+        self._good += len(ids)
+        self.size += sum(map(len, canonicals))
+        for roles, chats in looked.patterns.items():
+            self._patterns[roles] = self._patterns.get(roles, 0) + chats
+        self._characters += looked.characters
+        wanted = self.counts.wanted - len(self.counts.samples)
+        for chat, id_ in islice(zip(looked.chats, ids, strict=True), wanted):
+            self.counts.show_plain(chat, id_)
 
     def add_line(self, line: bytes) -> None:
         self._pieces.append(line)
@@ -238,7 +238,7 @@ def _none_known(_: bytes) -> None:
 def _harmless(line: bytes) -> Looked | None:
     """A plain chat that needs no scan; the general way scans the others."""
     looked = looked_at(line)
-    if looked is None or may_hold(plain_bytes(looked[0]) if b"\\u" in line else line):
+    if looked is None or may_hold(plain_bytes(looked.chats[0]) if b"\\u" in line else line):
         return None
     return looked
 

@@ -11,7 +11,7 @@ Belongs here: recognising plain chats. Does not belong here: a rule that the gen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -39,8 +39,15 @@ class PlainChat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     messages: list[PlainTurn]
 
 
-Looked = tuple[PlainChat, str, int]
-"""A valid chat, its roles as a word of :data:`ROLE_OF`, and the characters of its contents."""
+class Looked(NamedTuple):
+    """Valid chats."""
+
+    chats: list[PlainChat]
+    patterns: dict[str, int]
+    """How many have each sequence of roles, which is a word of :data:`ROLE_OF`."""
+    characters: int
+    """Of all contents."""
+
 
 ROLE_OF: dict[str, Role] = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 """The roles by their first letters."""
@@ -58,11 +65,11 @@ def looked_at(line: bytes) -> Looked | None:
         chat = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return _looked(chat)
+    return _looked([chat])
 
 
-def lines_looked_at(lines: bytes) -> list[Looked] | None:
-    """What :func:`looked_at` finds in each of some lines; None when one is not plainly a chat.
+def lines_looked_at(lines: bytes) -> Looked | None:
+    """What :func:`looked_at` finds in each of some lines; None when it leaves one of them.
 
     Decoding many lines at once takes a quarter less time than one after the other.
     """
@@ -73,10 +80,7 @@ def lines_looked_at(lines: bytes) -> list[Looked] | None:
         chats = _decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if len(chats) != number:
-        return None
-    looked = [_looked(chat) for chat in chats]
-    return None if None in looked else cast("list[Looked]", looked)
+    return _looked(chats) if len(chats) == number else None
 
 
 def row_looked_at(row: Mapping[str, Any]) -> Looked | None:
@@ -87,7 +91,7 @@ def row_looked_at(row: Mapping[str, Any]) -> Looked | None:
         messages = msgspec.convert(row.get("messages"), list[PlainTurn])
     except msgspec.ValidationError:
         return None
-    return _looked(PlainChat(messages))
+    return _looked([PlainChat(messages)])
 
 
 def plain_bytes(chat: PlainChat) -> bytes:
@@ -112,19 +116,24 @@ def _lines_of_one_value(lines: bytes) -> int | None:
     return number
 
 
-def _looked(chat: PlainChat) -> Looked | None:
-    """One loop for what is valid and for what is counted."""
-    roles = ""
+def _looked(chats: list[PlainChat]) -> Looked | None:
+    """One loop for what is valid and for what is counted; None when one is not valid."""
+    patterns: dict[str, int] = {}
     characters = 0
-    for turn in chat.messages:
-        content, role = turn.content, turn.role
-        if "\x00" in content:
-            return None
-        if role == "assistant":
-            if not content or content.isspace():
+    for chat in chats:
+        roles = ""
+        for turn in chat.messages:
+            content, role = turn.content, turn.role
+            if "\x00" in content:
                 return None
-        elif role == "system" and roles:
+            if role == "assistant":
+                if not content or content.isspace():
+                    return None
+            elif role == "system" and roles:
+                return None
+            roles += role[0]
+            characters += len(content)
+        if "a" not in roles:
             return None
-        roles += role[0]
-        characters += len(content)
-    return (chat, roles, characters) if "a" in roles else None
+        patterns[roles] = patterns.get(roles, 0) + 1
+    return Looked(chats, patterns, characters)

@@ -78,7 +78,7 @@ def serve() -> None:
             answers.flush()
 
 
-def write_at(file: int, begin: int, pieces: Iterable[bytes | memoryview]) -> None:
+def write_at(file: int, begin: int, pieces: Iterable[bytes]) -> None:
     """Write pieces one behind the other.
 
     Args:

@@ -77,7 +77,7 @@ def checked(checker: Checker, path: Path, range_: Range, samples: int) -> tuple[
         raise _shorter(path)
     lines = 0
 
-    def rows() -> Iterator[list[Looked] | Looked | RawRow | BadRow]:
+    def rows() -> Iterator[Looked | RawRow | BadRow]:
         nonlocal lines
         begin = 0
         for piece in _pieces(block):
@@ -85,7 +85,7 @@ def checked(checker: Checker, path: Path, range_: Range, samples: int) -> tuple[
             if known is None:  # and it is likely so with the next piece
                 break
             yield known
-            lines += len(known)
+            lines += len(known.chats)
             begin += len(piece)
         rest = io.BytesIO(block)
         rest.seek(begin)

@@ -40,10 +40,9 @@ def below(keys: Iterable[bytes], share: float, seed: int, purpose: bytes) -> NDA
 def keyed(keys: Iterable[bytes], seed: int, purpose: bytes) -> NDArray[np.uint64]:
     """Hashes that are uniform over keys and independent between seeds and purposes."""
     start = hashlib.blake2b(digest_size=_BYTES, key=str(seed).encode(), person=purpose)
-
-    def digest(key: bytes) -> bytes:
+    digests: list[bytes] = []
+    for key in keys:
         hash_ = start.copy()
         hash_.update(key)
-        return hash_.digest()
-
-    return np.frombuffer(b"".join(map(digest, keys)), ">u8").astype(np.uint64)
+        digests.append(hash_.digest())
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)

@@ -3,6 +3,7 @@
 import io
 import json
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from ft_assets.data.canonical import canonical_bytes, row_id
 from ft_assets.data.fast_rows import (
+    Looked,
     PlainChat,
     lines_looked_at,
     looked_at,
@@ -32,12 +34,12 @@ def line(*turns, **keys) -> bytes:
 
 def plain_line(raw: bytes) -> PlainChat | None:
     looked = looked_at(raw)
-    return looked and looked[0]
+    return looked and looked.chats[0]
 
 
 def plain_row(row: dict) -> PlainChat | None:
     looked = row_looked_at(row)
-    return looked and looked[0]
+    return looked and looked.chats[0]
 
 
 def general(raw: bytes) -> bytes | None:
@@ -130,17 +132,24 @@ blocks = st.lists(st.tuples(written_chats, between), min_size=1, max_size=5).map
 )
 
 
+def together(each: list[Looked]) -> Looked:
+    """What was found in each line, as one."""
+    chats = [chat for looked in each for chat in looked.chats]
+    patterns = Counter(pattern for looked in each for pattern in looked.patterns)
+    return Looked(chats, patterns, sum(looked.characters for looked in each))
+
+
 @given(blocks | st.lists(raw_lines | damaged_lines, max_size=3).map(b"\n".join))
 def test_many_lines_at_once_come_to_what_each_line_comes_to(block):
     if (found := lines_looked_at(block)) is not None:
-        assert found == [looked_at(one) for one in io.BytesIO(block)]
+        assert found == together([looked_at(one) for one in io.BytesIO(block)])
 
 
 @given(st.lists(chats, max_size=5))
 def test_lines_of_valid_plain_chats_are_looked_at_at_once(found):
     lines = [line(*chat["messages"]) for chat in found]
     each = [looked_at(one) for one in lines]
-    assert lines_looked_at(b"".join(lines)) == (None if None in each else each)
+    assert lines_looked_at(b"".join(lines)) == (None if None in each else together(each))
 
 
 @pytest.mark.parametrize(
