@@ -5,8 +5,8 @@ that is no longer twice as long, so there are few runs and each key is merged a 
 of times. When the runs in memory hold more keys than the bound, they become one file that is
 mapped, not read; many files are merged into one.
 
-Memory: 16 bytes per key up to the bound, the same again while runs are merged, and pages of the
-mapped files, which the system takes back when it needs them.
+Memory: 4 MB, 16 bytes per key up to the bound, the same again while runs are merged, and pages of
+the mapped files, which the system takes back when it needs them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Keys = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
 KEYS_IN_MEMORY = 8_000_000  # 128 MB
+_LEADING = 22  # bits: 4 MB
 _FILES = 8  # so many, then they are merged
 _KEYS_AT_A_TIME = 1_000_000  # while files are merged
 
@@ -78,6 +79,8 @@ class DigestSet:
         self._files_made = 0
         self._runs: list[_Run] = []
         self._length = 0
+        self._begun = np.zeros(2**_LEADING, np.bool_)
+        """Whether there is a key that begins with these bits: most new ones need no search."""
 
     def __len__(self) -> int:
         return self._length
@@ -97,15 +100,20 @@ class DigestSet:
         return _in_order(self._has(keys[order, 0], keys[order, 1]), order)
 
     def _has(self, high: Keys, low: Keys) -> Mask:
-        found = np.zeros(len(high), np.bool_)
+        found = self._begun[high >> np.uint64(64 - _LEADING)]
+        asked = np.flatnonzero(found)
+        high, low = high[asked], low[asked]
+        there = np.zeros(len(asked), np.bool_)
         for run in (*self._files, *self._runs):
-            found |= run.has(high, low)
+            there |= run.has(high, low)
+        found[asked] = there
         return found
 
     def _append(self, run: _Run) -> None:
         if not len(run.high):
             return
         self._length += len(run.high)
+        self._begun[run.high >> np.uint64(64 - _LEADING)] = True
         runs = self._runs
         runs.append(run)
         while len(runs) > 1 and len(runs[-2].high) <= 2 * len(runs[-1].high):
