@@ -1,0 +1,37 @@
+"""Files of lines take the room that they need, and none is there before it is complete."""
+
+import pytest
+
+from ft_assets.data.line_files import writing
+
+LINES = b"x" * 1_000_000 + b"\n"
+
+
+def test_room_that_was_reserved_and_is_not_needed_is_given_back(tmp_path):
+    with writing(tmp_path / "rows.jsonl") as rows:
+        for _ in range(5):
+            rows.write_many(LINES, 1)
+        rows.flush()
+        assert rows.path.stat().st_size == 5 * len(LINES)
+    found = (tmp_path / "rows.jsonl").stat()
+    assert found.st_size == rows.bytes == 5 * len(LINES)
+    assert found.st_blocks * 512 < 6 * len(LINES)
+
+
+def test_lines_from_elsewhere_have_their_place_between_others(tmp_path):
+    with writing(tmp_path / "rows.jsonl") as rows:
+        rows.write(b"first\n")
+        begin = rows.room_for(7, 1)
+        rows.write(b"third\n")
+        with rows.path.open("r+b") as other:
+            other.seek(begin)
+            other.write(b"second\n")
+    assert (tmp_path / "rows.jsonl").read_bytes() == b"first\nsecond\nthird\n"
+    assert rows.rows == 3
+
+
+def test_a_file_that_fails_is_not_there(tmp_path):
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "rows.jsonl") as rows:
+        rows.write_many(LINES, 1)
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
