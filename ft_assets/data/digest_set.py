@@ -14,9 +14,13 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Keys = NDArray[np.uint64]
 """N digests of 16 bytes as an array (N, 2): the high and the low 64 bits of each."""
@@ -25,7 +29,7 @@ Mask = NDArray[np.bool_]
 KEYS_IN_MEMORY = 8_000_000  # 128 MB
 _LEADING = 22  # bits: 4 MB
 _FILES = 8  # so many, then they are merged
-_KEYS_AT_A_TIME = 1_000_000  # while files are merged
+_KEYS_AT_A_TIME = 100_000  # while runs are merged: these are held twice more
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,9 @@ class _Run:
         return found
 
     def merged(self, other: _Run) -> _Run:
-        places = np.searchsorted(self.high, other.high) + np.arange(len(other.high))
-        mine = np.ones(len(self.high) + len(other.high), np.bool_)
-        mine[places] = False
-        high, low = np.empty(len(mine), np.uint64), np.empty(len(mine), np.uint64)
-        high[places], low[places] = other.high, other.low
-        high[mine], low[mine] = self.high, self.low
+        length = len(self.high) + len(other.high)
+        high, low = np.empty(length, np.uint64), np.empty(length, np.uint64)
+        _merge((self, other), high, low)
         return _Run(high, low)
 
 
@@ -140,19 +141,24 @@ class DigestSet:
         length = sum(len(run.high) for run in runs)
         files = tuple(self._folder / f"{self._files_made}-{half}" for half in ("high", "low"))
         high, low = (_mapped(file, length) for file in files)
-        ends = [0] * len(runs)
-        written = 0
-        for last in _limits(max(1, length // _KEYS_AT_A_TIME)):
-            begins = ends
-            ends = [int(np.searchsorted(run.high, last, side="right")) for run in runs]
-            parts = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
-            highs = np.concatenate([run.high[part] for run, part in zip(runs, parts, strict=True)])
-            lows = np.concatenate([run.low[part] for run, part in zip(runs, parts, strict=True)])
-            order = np.argsort(highs, kind="stable")  # merges what is sorted already
-            high[written : written + len(order)] = highs[order]
-            low[written : written + len(order)] = lows[order]
-            written += len(order)
+        _merge(runs, high, low)
         return _Run(high, low, files)
+
+
+def _merge(runs: Sequence[_Run], high: Keys, low: Keys) -> None:
+    """Write what runs hold into the halves of a new one, a range of keys at a time."""
+    ends = [0] * len(runs)
+    written = 0
+    for last in _limits(max(1, len(high) // _KEYS_AT_A_TIME)):
+        begins = ends
+        ends = [int(np.searchsorted(run.high, last, side="right")) for run in runs]
+        parts = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
+        highs = np.concatenate([run.high[part] for run, part in zip(runs, parts, strict=True)])
+        lows = np.concatenate([run.low[part] for run, part in zip(runs, parts, strict=True)])
+        order = np.argsort(highs, kind="stable")  # merges what is sorted already
+        high[written : written + len(order)] = highs[order]
+        low[written : written + len(order)] = lows[order]
+        written += len(order)
 
 
 def _mapped(file: Path, length: int) -> Keys:

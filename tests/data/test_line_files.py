@@ -31,7 +31,11 @@ def test_lines_from_elsewhere_have_their_place_between_others(tmp_path):
 
 
 def test_a_file_that_fails_is_not_there(tmp_path):
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "rows.jsonl") as rows:
-        rows.write_many(LINES, 1)
-        raise ZeroDivisionError
+    def fails() -> None:
+        with writing(tmp_path / "rows.jsonl") as rows:
+            rows.write_many(LINES, 1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert not list(tmp_path.iterdir())
