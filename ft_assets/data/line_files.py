@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
-
-from resources.reserved_room import reserve
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK = 512 * 1024  # bytes, which are then passed on
-_RESERVED = 64 * 1024 * 1024  # bytes
 _PASSED_ON = 4 * 1024 * 1024  # bytes that wait to be written
 
 
@@ -39,7 +36,6 @@ class LineWriter:
         self._waiting_begin = 0
         self._passed_on: deque[tuple[int, Future[None]]] = deque()
         self._size_passed_on = 0
-        self._reserved = 0
         self.rows = 0
         self.bytes = 0
 
@@ -49,7 +45,9 @@ class LineWriter:
 
     def write_many(self, lines: bytes, rows: int) -> None:
         """Append whole lines that are in one piece already."""
-        begin = self._grow(len(lines), rows)
+        begin = self.bytes
+        self.rows += rows
+        self.bytes += len(lines)
         if len(lines) >= _BLOCK:  # as they are, not copied
             self._pass_on_waiting()
             self._pass_on(lines, begin)
@@ -63,30 +61,15 @@ class LineWriter:
     def room_for(self, size: int, rows: int) -> int:
         """Leave room for lines of so many bytes, which come from elsewhere; where it begins."""
         self._pass_on_waiting()
-        return self._grow(size, rows)
-
-    def _grow(self, size: int, rows: int) -> int:
-        """Count lines, and reserve room for more than them; where they begin."""
         begin = self.bytes
         self.rows += rows
         self.bytes += size
-        if self.bytes > self._reserved:
-            end = self.bytes + _RESERVED
-            if begin:  # few files have a second block
-                with suppress(OSError):  # what there is may be enough for what is to come
-                    reserve(self._file.fileno(), self._reserved, end - self._reserved)
-            self._reserved = end
         return begin
 
     def flush(self) -> None:
         """Hand to the file what was written so far; what went wrong with it raises."""
         self._pass_on_waiting()
         self._settle(0)
-
-    def finish(self) -> None:
-        """As :meth:`flush`, and give back the room that is left over; then nothing is written."""
-        self.flush()
-        self._file.truncate(self.bytes)
 
     def _pass_on_waiting(self) -> None:
         if self._waiting:
@@ -120,7 +103,7 @@ def writing(path: Path) -> Generator[LineWriter]:
         with partial.open("wb") as file, ThreadPoolExecutor(1) as thread:
             writer = LineWriter(partial, file, thread)
             yield writer
-            writer.finish()
+            writer.flush()
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resources.reserved_room import reserve
+from resources.free_room import refuse_what_does_not_fit
 from resources.sources.retries import ATTEMPTS, wait_before_retry
 
 PART = 32 << 20
@@ -112,14 +112,14 @@ def download(
     Raises:
         ChangedError: it was written again, or removed.
         CorruptError: other bytes arrived than its MD5 names.
-        OSError: there is not enough room for it; found before the first byte is asked for.
+        OSError: it does not fit on the disk; found before the first byte is asked for.
         botocore's errors: the server refuses, or fails at every attempt.
     """
     part_file = target.with_name(f".{target.name}.part")
     descriptor = os.open(part_file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         try:
-            reserve(descriptor, 0, version.size)
+            refuse_what_does_not_fit(descriptor, version.size)
             reader = _Reader(client, version, descriptor, sleep)
             sha256 = reader.read()
         finally:

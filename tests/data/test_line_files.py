@@ -1,21 +1,10 @@
-"""Files of lines take the room that they need, and none is there before it is complete."""
+"""Lines come from several hands, and a file is there when it is complete."""
 
 import pytest
 
 from ft_assets.data.line_files import writing
 
 LINES = b"x" * 1_000_000 + b"\n"
-
-
-def test_room_that_was_reserved_and_is_not_needed_is_given_back(tmp_path):
-    with writing(tmp_path / "rows.jsonl") as rows:
-        for _ in range(5):
-            rows.write_many(LINES, 1)
-        rows.flush()
-        assert rows.path.stat().st_size == 5 * len(LINES)
-    found = (tmp_path / "rows.jsonl").stat()
-    assert found.st_size == rows.bytes == 5 * len(LINES)
-    assert found.st_blocks * 512 < 6 * len(LINES)
 
 
 def test_lines_from_elsewhere_have_their_place_between_others(tmp_path):
