@@ -102,6 +102,7 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
     """Train in the run folder of this fingerprint, going on with what an earlier try left there."""
     run_dir = run_folder(home.runs, this.run_folder_prefix, plan.fingerprint)
     run_dir.mkdir(parents=True, exist_ok=True)
+    nodes = _several_nodes(this, plan, run_dir)
     if TrainOutcome.load(run_dir) is None:  # else it is trained, and only publication failed
         observe = TrainingObserver(this.context.log_event, this.key, this.partition)
 
@@ -109,7 +110,6 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             this.report(progress)
             observe(progress)
 
-        nodes = _several_nodes(this, plan, run_dir)
         if nodes is not None:  # they find the model prepared
             _prepare(this, plan, home, launcher, run_dir)
         this.run_worker(
@@ -120,6 +120,8 @@ def _run(this: Step, plan: TrainPlan, home: Home, launcher: ProcessLauncher) -> 
             on_progress=listen,
             memory_remedies=plan.host_memory_remedies,
         )
+    elif nodes is not None:  # they came to their end while no step followed them
+        nodes.clear_away()
     return run_dir
 
 

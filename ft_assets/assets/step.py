@@ -31,7 +31,7 @@ from ft_assets.provenance.model_signature import sign_model
 from ft_assets.provenance.own_tasks import tasks_digest
 from ft_assets.provenance.record import InputRecord, ProvenanceRecord, now
 from ft_assets.provenance.statement import statement_of
-from ft_assets.training.plan import refuse_what_never_runs
+from ft_assets.training.refusals import refuse_what_never_runs
 from resources.errors import UserError
 from resources.home import Home
 from resources.launcher.process import ChildFailedError, ProcessLauncher

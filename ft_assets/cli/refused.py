@@ -20,9 +20,8 @@ from ft_assets.training.plan import (
     checks_of_a_run,
     choose_backend,
     has_nvidia_gpu,
-    refuse_what_never_runs,
 )
-from ft_assets.training.refusals import refuse_beyond_the_run
+from ft_assets.training.refusals import refuse_beyond_the_run, refuse_what_never_runs
 from resources.errors import UserError
 from resources.store import Artifact
 
@@ -87,6 +86,7 @@ def _without_gpu(spec: PipelineSpec) -> str:
 def _of_the_start(spec: PipelineSpec, world: World, split: Artifact | None) -> _Checks:
     """What the plan of a run refuses; what is installed counts on the machine that trains."""
     training = spec.training
+    yield lambda: refuse_what_never_runs(spec.kubernetes, cluster=True)
     if training.backend not in ("auto", world.backend):  # it trains another algorithm
         yield lambda: choose_backend(training, spec.kubernetes)
     report: Any = None if split is None else split.manifest.metadata["report"]

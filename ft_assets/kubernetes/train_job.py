@@ -6,14 +6,13 @@ Belongs here: which value goes where. Does not belong here: how a TrainJob is wr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ft_assets.config import PipelineSpec
+from ft_assets.config.kubernetes import KubernetesConfig
 from ft_assets.kubernetes.names import labels_of
 from ft_assets.kubernetes.pod import pod_template
-from ft_assets.training.plan import TrainPlan
 from resources.errors import UserError
 from resources.launcher.trainjob.manifest import PATCHABLE
 from resources.launcher.trainjob.request import (
@@ -22,6 +21,9 @@ from resources.launcher.trainjob.request import (
     TrainJobRequest,
     job_name,
 )
+
+if TYPE_CHECKING:
+    from ft_assets.training.plan import TrainPlan
 
 _CONTAINER_FIELDS = frozenset(
     {"name", "image", "resources", "env", "volumeMounts", "securityContext"}
@@ -61,10 +63,10 @@ def train_job_request(
         UserError: the kubernetes block asks for what a TrainJob cannot carry.
     """
     config = spec.kubernetes
+    refuse_what_a_train_job_loses(config)
     template = pod_template(config, spec.training.hf_token_env)
     pod: dict[str, Any] = dict(template["spec"])
     (container,) = pod.pop("containers")
-    _refuse_what_is_lost([*(pod.keys() - PATCHABLE), *(container.keys() - _CONTAINER_FIELDS)])
     labels = {
         **template["metadata"]["labels"],
         **labels_of(spec.name, asset, spec.recipe),
@@ -92,7 +94,15 @@ def train_job_request(
     )
 
 
-def _refuse_what_is_lost(fields: Sequence[str]) -> None:
+def refuse_what_a_train_job_loses(config: KubernetesConfig) -> None:
+    """Refuse what a TrainJob cannot carry; asked before a run's first step does anything.
+
+    Raises:
+        UserError: the block has such a parameter.
+    """
+    pod: dict[str, Any] = pod_template(config, "")["spec"]
+    (container,) = pod.pop("containers")
+    fields = [*(pod.keys() - PATCHABLE), *(container.keys() - _CONTAINER_FIELDS)]
     if fields:
         names = ", ".join(sorted(_PARAMETERS.get(field, field) for field in fields))
         raise UserError(

@@ -29,6 +29,7 @@ from ft_assets.training.refusals import (
     refuse_a_batch_above_the_rows,
     refuse_a_loss_of_no_rows,
     refuse_processes_without_a_row,
+    refuse_what_never_runs,
 )
 from ft_assets.training.start import Start
 from resources.errors import UserError
@@ -241,23 +242,6 @@ def mask_policy(config: TrainingConfig) -> MaskPolicy:
         train_on_inputs=config.train_on_inputs,
         train_on_eos=config.train_on_eos,
     )
-
-
-def refuse_what_never_runs(kubernetes: KubernetesConfig, *, cluster: bool = False) -> None:
-    """Refuse, before a run's first step does anything, what could not be started here.
-
-    Args:
-        kubernetes: the effective ``kubernetes`` block.
-        cluster: whether there is a cluster, which can start several nodes.
-
-    Raises:
-        UserError: more than one worker, and no cluster.
-    """
-    if kubernetes.workers > 1 and not cluster:
-        raise UserError(
-            f"kubernetes.workers: {kubernetes.workers}: several nodes are started on a Kubernetes "
-            "cluster (FT_EXECUTOR=k8s), and this is none: set 1"
-        )
 
 
 def choose_backend(config: TrainingConfig, kubernetes: KubernetesConfig) -> Backend:

@@ -9,9 +9,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ft_assets.config.kubernetes import KubernetesConfig
 from ft_assets.config.training import TrainingConfig
 from ft_assets.training.profile_window import ProfileWindow
 from resources.errors import UserError
+
+
+def refuse_what_never_runs(kubernetes: KubernetesConfig, *, cluster: bool = False) -> None:
+    """Refuse, before a run's first step does anything, what could not be started here.
+
+    Args:
+        kubernetes: the effective ``kubernetes`` block.
+        cluster: whether there is a cluster, which can start several nodes.
+
+    Raises:
+        UserError: more than one worker, and no cluster or what their TrainJob cannot carry.
+    """
+    if kubernetes.workers == 1:
+        return
+    if not cluster:
+        raise UserError(
+            f"kubernetes.workers: {kubernetes.workers}: several nodes are started on a Kubernetes "
+            "cluster (FT_EXECUTOR=k8s), and this is none: set 1"
+        )
+    from ft_assets.kubernetes.train_job import refuse_what_a_train_job_loses
+
+    refuse_what_a_train_job_loses(kubernetes)
 
 
 def refuse_a_batch_above_the_rows(config: TrainingConfig, train_rows: int) -> None:

@@ -179,6 +179,12 @@ def test_several_nodes_are_planned_for_a_cluster(tiny, ft):
     assert "kubernetes.workers: 2: several nodes are started on a Kubernetes cluster" in said
 
 
+def test_what_several_nodes_cannot_have_is_refused(tiny, ft):
+    given = ("--set", "kubernetes.workers=2", "--set", "kubernetes.priority_class=high")
+    (said,) = ft(tiny, "plan", NAME, *given, "--json").json["refused"]
+    assert "a TrainJob's pods cannot be given priority_class" in said
+
+
 def test_on_a_machine_with_a_gpu_auto_takes_it_as_the_run_does(tiny, ft, monkeypatch):
     monkeypatch.setattr(training_estimate, "has_nvidia_gpu", lambda: True)
     given = [*GPU, "--set", "kubernetes.gpus_per_worker=0"]

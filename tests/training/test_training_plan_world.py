@@ -13,6 +13,7 @@ from ft_assets.training import plan as plan_module
 from ft_assets.training.arguments import packages
 from ft_assets.training.place import Place, at
 from ft_assets.training.plan import TrainPlan, make_plan
+from ft_assets.training.refusals import refuse_what_never_runs
 from resources.errors import UserError
 from tests.training.conftest import reference
 
@@ -110,6 +111,15 @@ def test_several_nodes_need_a_cluster(planned: Planned, backend: str) -> None:
     with pytest.raises(UserError, match=r"kubernetes\.workers: 4: .*FT_EXECUTOR=k8s.*: set 1"):
         planned(backend, {"workers": 4}, cluster=False)
     assert planned(backend, {"workers": 4})
+
+
+def test_what_the_nodes_of_a_train_job_cannot_have_is_refused_before_the_first_step() -> None:
+    high = {"priority_class": "high"}
+    refuse_what_never_runs(KubernetesConfig.model_validate(high), cluster=True)
+    with pytest.raises(UserError, match=r"cannot be given priority_class: .*workers to 1"):
+        refuse_what_never_runs(
+            KubernetesConfig.model_validate({**high, "workers": 2}), cluster=True
+        )
 
 
 @pytest.mark.parametrize(

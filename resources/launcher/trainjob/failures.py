@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import dagster as dg
+
 from resources.errors import UserError
 from resources.launcher.child import ERROR_FILE
 from resources.launcher.process import ChildFailedError
@@ -17,20 +19,31 @@ from resources.launcher.trainjob.manifest import NODE
 from resources.launcher.trainjob.state import State, condition
 
 _LAST_LINES = 20
+_TOO_LATE = "DeadlineExceeded"
+_RETRIES, _RETRY_SECONDS = 2, 10.0
 
 
 def why_it_ended(
-    job: Job, state: State, look: Look, api: Api, *, run_dir: Path, remedies: Sequence[str]
+    job: Job,
+    state: State,
+    look: Look,
+    api: Api,
+    *,
+    nodes: int,
+    run_dir: Path,
+    remedies: Sequence[str],
 ) -> Exception:
     """The error of a job that ended otherwise than complete.
 
     Bad input, which a worker wrote into error.json beside the plan, is the user's. All else names
-    the job's own reason, the pod that failed first, and the last lines of its log.
+    the job's own reason, the pod that failed first, and the last lines of its log. A job that lost
+    a node is worth another attempt, as a step is that lost its pod.
 
     Args:
         job: the job.
         state: how it ended: failed or gone.
         look: what was seen last.
+        nodes: how many the job has.
         api: for the log.
         run_dir: the folder of the plan.
         remedies: what to change when a node was killed for want of memory.
@@ -46,8 +59,9 @@ def why_it_ended(
     failed = condition(look.job, "Failed") or {}
     parts = [f"{job} failed ({failed.get('reason', '')}: {failed.get('message', '')})"]
     pod = pods.first_failed(look.pods)
+    taken = failed.get("reason") != _TOO_LATE and pods.taken_away(look.pods, nodes)
     if pod is None:
-        return ChildFailedError(parts[0])
+        return _again(parts[0]) if taken else ChildFailedError(parts[0])
     parts.append(pods.how_it_ended(pod))
     if pods.out_of_memory(look.pods):
         parts.append("; or ".join(remedies) or "give the nodes more memory (kubernetes.memory)")
@@ -55,7 +69,14 @@ def why_it_ended(
     lines = _last_lines(api, job.namespace, str(pod["metadata"]["name"]))
     if lines:
         text += "; the last lines of its log:\n" + "\n".join(lines)
-    return ChildFailedError(text)
+    return _again(text) if taken else ChildFailedError(text)
+
+
+def _again(text: str) -> dg.RetryRequested:
+    """Another attempt of the step, as often and as soon as the watchdog gives one."""
+    again = dg.RetryRequested(max_retries=_RETRIES, seconds_to_wait=_RETRY_SECONDS)
+    again.__cause__ = ChildFailedError(text)
+    return again
 
 
 def _last_lines(api: Api, namespace: str, pod: str) -> list[str]:

@@ -91,6 +91,7 @@ class TrainJobLauncher:
 
         Raises:
             UserError: the worker refused its input, or the cluster has not what the job needs.
+            dg.RetryRequested: the cluster took a node away.
             ChildFailedError: it ended otherwise than well.
         """
         listener = _Listener(on_progress, EveryFewSeconds(context, self.log_every_seconds))
@@ -134,10 +135,32 @@ class TrainJobLauncher:
                     log.stop(_LOG_SECONDS if all(map(pods.ended, last.pods)) else 0.0)
                     if state is not State.COMPLETE:
                         raise why_it_ended(
-                            job, state, last, api, run_dir=plan.parent, remedies=memory_remedies
+                            job,
+                            state,
+                            last,
+                            api,
+                            nodes=self.request.nodes,
+                            run_dir=plan.parent,
+                            remedies=memory_remedies,
                         )
                     reader.drain(self.report_seconds)
         return listener.seconds
+
+    def clear_away(self) -> None:
+        """Delete the job of this work that an earlier attempt left: its work is done."""
+        with api_client() as client:
+            job = Job(
+                Api(client, patience=self.deletion_seconds),
+                self.request.namespace,
+                self.request.name,
+            )
+            try:
+                look = job.look()
+            except UnreachableError as error:
+                _not_gone(job, str(error))
+                return
+            if look.fingerprint == self.request.all_labels[FINGERPRINT_LABEL]:
+                self._delete(job, _Held(look.uid))
 
     def _find(self, job: Job, held: _Held, run_id: str, say: Callable[[str], None]) -> Look | None:
         """The job of this work that an earlier attempt left alive; one that is over goes first."""
@@ -210,10 +233,7 @@ class TrainJobLauncher:
         else:
             why = f"its pods are still ending after {self.deletion_seconds:.0f} s"
         if not gone:
-            print(
-                f"{job} is not gone ({why}); kubectl delete trainjob {job.name} -n {job.namespace}",
-                file=sys.stderr,
-            )
+            _not_gone(job, why)
 
 
 @contextmanager
@@ -247,6 +267,13 @@ class _Listener:
         numbers = {name: read_number(value) for name, value in progress.items()}
         self._on_progress(numbers)
         self._log(numbers)
+
+
+def _not_gone(job: Job, why: str) -> None:
+    print(
+        f"{job} is not gone ({why}); kubectl delete trainjob {job.name} -n {job.namespace}",
+        file=sys.stderr,
+    )
 
 
 def _print(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,13 @@ _HOPELESS = {
 """Why a container waits that nothing but a change ends, and the remedy."""
 
 _KILLED = 137
+_TOLD_TO_END = (130, 143)
+"""Status of a process after SIGINT or SIGTERM; ours say 130 to both, after their checkpoint."""
 _OUT_OF_MEMORY = "OOMKilled"
+_TAKEN = ("Evicted", "NodeLost", "NodeShutdown", "Preempting", "Shutdown", "Terminated")
+"""Why a pod says that it was not its work that ended it."""
+_OWN_LIMIT = re.compile(r"exceeds the (total )?limit|exceeded its local ephemeral storage limit")
+"""What an eviction says of a pod that wrote more than it may: the next one would too."""
 
 
 def hopeless(pods: Sequence[Mapping[str, Any]]) -> str | None:
@@ -60,6 +67,37 @@ def first_failed(pods: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     failed = [(str(ended.get("finishedAt") or "~"), pod) for pod, ended in _ends(pods)]
     failed += [("~", pod) for pod in pods if phase(pod) == "Failed"]
     return min(failed, key=lambda one: one[0])[1] if failed else None
+
+
+def taken_away(pods: Sequence[Mapping[str, Any]], nodes: int) -> bool:
+    """Whether a failed job failed because the cluster took one of its pods away.
+
+    The pod that ended first tells it: the others end because it is gone.
+    """
+    first = first_failed(pods)
+    if first is None:
+        return len(pods) < nodes or any(map(_is_leaving, pods))
+    return _was_taken(first)
+
+
+def _was_taken(pod: Mapping[str, Any]) -> bool:
+    status = part(pod, "status")
+    disrupted = [
+        entry
+        for entry in conditions(pod)
+        if entry["type"] == "DisruptionTarget" and entry["status"] == "True"
+    ]
+    if any(_OWN_LIMIT.search(str(said.get("message"))) for said in (status, *disrupted)):
+        return False
+    ends = [ended for _, ended in _ends([pod])]
+    if any(ended.get("reason") == _OUT_OF_MEMORY for ended in ends):
+        return False
+    signals = any(ended.get("exitCode") in (_KILLED, *_TOLD_TO_END) for ended in ends)
+    return bool(disrupted) or status.get("reason") in _TAKEN or signals
+
+
+def _is_leaving(pod: Mapping[str, Any]) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
 
 
 def how_it_ended(pod: Mapping[str, Any]) -> str:

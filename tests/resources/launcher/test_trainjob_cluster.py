@@ -155,6 +155,22 @@ def test_a_node_that_ran_out_of_memory_names_the_remedies(controller, namespace,
         step.end()
 
 
+def test_a_step_that_lost_a_node_makes_its_job_again(
+    controller, namespace, plan, node_agent, tmp_path
+):
+    step = StepInThread(launcher(request(NAME, namespace)), plan(["until", "go"]))
+    step.wait_for("running")
+    before = controller.job(NAME)
+    (pod,) = [pod for pod in controller.pods(NAME) if "-node-0-0-" in pod["metadata"]["name"]]
+    node_agent.kill(namespace, pod["metadata"]["name"])
+    until(lambda: step.lines.count("made, for 2 nodes") == 2)
+    assert controller.job(NAME)["metadata"]["uid"] != before["metadata"]["uid"]
+    (tmp_path / "go").touch()
+    step.end()
+    assert step.lines[-1] == "complete"
+    assert controller.job(NAME) is None
+
+
 def test_a_refusal_of_the_worker_is_a_refusal_of_the_step(controller, namespace, plan, tmp_path):
     (tmp_path / "error.json").write_text('{"message": "an old one"}')
     step = StepInThread(launcher(request(NAME, namespace)), plan(["refuse"]))
@@ -208,6 +224,23 @@ def test_a_secret_that_is_missing_is_not_waited_for(controller, namespace, plan)
     with pytest.raises(ChildFailedError, match=r'ConfigError \(secret "hf" not found\): a secret'):
         step.end()
     assert controller.job(NAME) is None
+
+
+def test_a_job_whose_work_is_done_is_cleared_away_and_one_of_other_work_is_not(
+    controller, namespace, plan
+):
+    """The step before was killed, and its nodes came to their end without it."""
+    done = launcher(request(NAME, namespace))
+    done.clear_away()  # there is none
+    create(controller, manifest(namespace, plan()))
+    until(lambda: (controller.job(NAME).get("status") or {}).get("conditions"))
+    done.clear_away()
+    assert controller.job(NAME) is None
+    assert controller.pods(NAME) == []
+
+    create(controller, manifest(namespace, plan(), fingerprint="e" * 64))
+    done.clear_away()
+    assert controller.job(NAME) is not None
 
 
 def test_a_job_of_other_work_under_our_name_is_left_alone(controller, namespace, plan):
