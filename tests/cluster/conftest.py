@@ -17,6 +17,7 @@ from resources.store import ArtifactStore
 from tests.support.cluster.install import platform as running_platform
 from tests.support.cluster.node_agent import NodeAgent
 from tests.support.cluster.platform import Platform
+from tests.support.cluster.two_nodes import write_pair
 from tests.support.postgres import Postgres
 from tests.support.seaweedfs import seaweedfs
 
@@ -25,8 +26,11 @@ from tests.support.seaweedfs import seaweedfs
 def platform(
     node_agent: NodeAgent, postgres: Postgres, tiny_base_model: Path
 ) -> Generator[Platform]:
-    """Dagster's services, PostgreSQL and S3, with the tiny pipeline, as deploy/ has it."""
-    with seaweedfs() as s3, running_platform(node_agent, postgres, s3, tiny_base_model) as here:
+    """Dagster's services, PostgreSQL and S3, as deploy/ has it: the tiny pipeline, and its pair."""
+    with (
+        seaweedfs() as s3,
+        running_platform(node_agent, postgres, s3, tiny_base_model, write_more=write_pair) as here,
+    ):
         yield here
 
 

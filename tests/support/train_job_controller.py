@@ -1,7 +1,7 @@
 """What Kubeflow Trainer and JobSet do with TrainJobs, for tests: pods, conditions, deletion.
 
-Pods are named, labelled, owned and given their place as the real controllers do it; a node agent
-runs them. A test may hold the controller still, to see a job that nobody has looked at yet.
+Pods are made as the real controllers make them (train_job_pods.py); a node agent runs them. A test
+may hold the controller still, to see a job that nobody has looked at yet.
 
 Limits: no retries (a failed pod fails the job), no initializers, one replicated job (``node``).
 """
@@ -9,7 +9,6 @@ Limits: no retries (a failed pod fails the job), no initializers, one replicated
 from __future__ import annotations
 
 import datetime
-import secrets
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from kubernetes import client
 from urllib3.exceptions import HTTPError
 
 from tests.support.cluster.programs import free_ports
+from tests.support.train_job_pods import GROUP, VERSION, node_pod
 
-GROUP, VERSION = "trainer.kubeflow.org", "v1alpha1"
 RUNTIME = "training-hub"
 _LOOK_SECONDS = 0.15
 
@@ -116,7 +115,10 @@ class TrainJobController:
             self._condition(job, "Complete", "True", "AllJobsCompleted", message)
 
     def _create_pods(self, job: dict[str, Any]) -> None:
-        name, trainer = job["metadata"]["name"], job["spec"]["trainer"]
+        trainer = job["spec"]["trainer"]
+        runtime = self.custom.get_cluster_custom_object(
+            GROUP, VERSION, "clustertrainingruntimes", job["spec"]["runtimeRef"]["name"]
+        )
         (port,) = free_ports(1)
         for index in range(trainer["numNodes"]):
             place = {
@@ -126,55 +128,8 @@ class TrainJobController:
                 "PET_MASTER_ADDR": "127.0.0.1",  # the real one: JOB-node-0-0.JOB
                 "PET_MASTER_PORT": port,
             }
-            self.core.create_namespaced_pod(self.namespace, self._pod(job, name, index, place))
-
-    def _pod(
-        self, job: dict[str, Any], name: str, index: int, place: dict[str, Any]
-    ) -> dict[str, Any]:
-        runtime = self.custom.get_cluster_custom_object(
-            GROUP, VERSION, "clustertrainingruntimes", job["spec"]["runtimeRef"]["name"]
-        )
-        (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
-        spec = replicated["template"]["spec"]["template"]["spec"]
-        (container,) = spec.pop("containers")
-        trainer = job["spec"]["trainer"]
-        container |= {key: trainer[key] for key in ("image", "command") if key in trainer}
-        container["resources"] = trainer.get("resourcesPerNode", {})
-        container["env"] = trainer.get("env", []) + [
-            {"name": key, "value": str(value)} for key, value in place.items()
-        ]
-        labels: dict[str, str] = {}
-        for patch in job["spec"].get("runtimePatches", []):
-            (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-            template = node["template"]["spec"]["template"]
-            labels |= template["metadata"].get("labels", {})
-            patched = dict(template.get("spec", {}))
-            for one in patched.pop("containers", []):
-                container |= {key: value for key, value in one.items() if key != "name"}
-            spec |= patched
-        return {
-            "metadata": {
-                "name": f"{name}-node-0-{index}-{secrets.token_hex(3)}",
-                "labels": {
-                    **labels,
-                    "jobset.sigs.k8s.io/jobset-name": name,
-                    "jobset.sigs.k8s.io/replicatedjob-name": "node",
-                    "batch.kubernetes.io/job-completion-index": str(index),
-                    "trainer.kubeflow.org/trainjob-ancestor-step": "trainer",
-                },
-                "ownerReferences": [
-                    {
-                        "apiVersion": f"{GROUP}/{VERSION}",
-                        "kind": "TrainJob",
-                        "name": name,
-                        "uid": job["metadata"]["uid"],
-                        "controller": True,
-                        "blockOwnerDeletion": True,
-                    }
-                ],
-            },
-            "spec": {**spec, "containers": [container]},
-        }
+            pod = node_pod(job, runtime, index, place)
+            self.core.create_namespaced_pod(self.namespace, pod)
 
     def _finish_deletion(self, job: dict[str, Any], pods: list[dict[str, Any]]) -> None:
         """What the garbage collector does; it learns of new kinds only every 30 seconds."""

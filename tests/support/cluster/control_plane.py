@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.cluster.audit import Asked, asked, audit_flags
 from tests.support.cluster.programs import (
     ProgramMissingError,
     find_program,
@@ -30,7 +31,7 @@ from tests.support.cluster.programs import (
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from kubernetes.client import ApiClient
+    from kubernetes.client import ApiClient, V1BoundObjectReference, V1Pod
 
 _VARIABLE = "KUBEBUILDER_ASSETS"
 _REMEDY = (
@@ -88,12 +89,15 @@ class ControlPlane:
         with self.client() as api:
             client.CoreV1Api(api).delete_namespace(name)
 
-    def token_of(self, service_account: str, namespace: str) -> str:
-        """A token of a service account, for one hour, as a pod gets it."""
+    def token_of(self, service_account: str, namespace: str, pod: V1Pod | None = None) -> str:
+        """A token of a service account, for one hour; bound to a pod, as a pod gets it."""
         from kubernetes import client
 
+        bound = None if pod is None else _reference(pod)
         request = client.AuthenticationV1TokenRequest(
-            spec=client.V1TokenRequestSpec(audiences=[], expiration_seconds=3600)
+            spec=client.V1TokenRequestSpec(
+                audiences=[], expiration_seconds=3600, bound_object_ref=bound
+            )
         )
         with self.client() as api:
             core = client.CoreV1Api(api)
@@ -101,6 +105,10 @@ class ControlPlane:
                 service_account, namespace, request
             )
             return answer.status.token
+
+    def asked(self, resource: str, namespace: str) -> list[Asked]:
+        """Which changes to a namespace's objects of a resource were asked for, and by whom."""
+        return asked(self.folder, resource, namespace)
 
     def kubeconfig_for(self, token: str, namespace: str, file: Path | None = None) -> Path:
         """A kubeconfig with which one acts as whom the token names, in the namespace."""
@@ -119,6 +127,14 @@ def client_of(kubeconfig: Path) -> ApiClient:
     from kubernetes import config
 
     return config.new_client_from_config(str(kubeconfig))
+
+
+def _reference(pod: V1Pod) -> V1BoundObjectReference:
+    from kubernetes import client
+
+    return client.V1BoundObjectReference(
+        api_version="v1", kind="Pod", name=pod.metadata.name, uid=pod.metadata.uid
+    )
 
 
 @contextmanager
@@ -195,6 +211,7 @@ def _start_api_server(
             "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--allow-privileged",
+            *audit_flags(folder),
             # Pods of a test need no token volume: the node agent hands out the tokens.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",

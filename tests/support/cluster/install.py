@@ -25,20 +25,13 @@ from urllib3.exceptions import HTTPError
 from ft_assets.kubernetes import GPU_POOL
 from resources.home import CHECKOUT
 from tests.support.cluster.node_agent import CAPACITY
-from tests.support.cluster.platform import (
-    DROP,
-    IMAGE,
-    LOCATION,
-    TRAINER_IMAGE,
-    Platform,
-    repository_of,
-)
+from tests.support.cluster.platform import IMAGE, LOCATION, TRAINER_IMAGE, Platform
 from tests.support.cluster.programs import free_ports, wait_until
 from tests.support.cluster.volumes import provide_claim
-from tests.support.tiny_pipeline import NAME, TinyPipeline, make_tiny_pipeline
+from tests.support.tiny_pipeline import TinyPipeline, make_tiny_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     import dagster as dg
 
@@ -63,6 +56,7 @@ def platform(
     *,
     daemon: bool = False,
     further: Mapping[str, str] | None = None,
+    write_more: Callable[[Platform], object] = lambda _: None,
 ) -> Generator[Platform]:
     """Install the platform in a new namespace, with the tiny pipeline.
 
@@ -74,6 +68,7 @@ def platform(
         daemon: whether Dagster's daemon runs too. Without it runs are launched at once, and there
             is no sensor, queue or monitoring.
         further: modules of further code locations, by name.
+        write_more: writes further pipelines beside the tiny one's file, before anybody reads them.
     """
     namespace = agent.plane.namespace()
     home = provide_claim(agent, namespace, "ft-assets-home")
@@ -89,6 +84,7 @@ def platform(
             secrets={},
             locations={LOCATION: "ft_assets.definitions", **(further or {})},
         )
+        write_more(here)
         here.s3_client().create_bucket(Bucket=here.bucket)
         _create_accounts(here)
         _create_secrets(here)
@@ -97,9 +93,7 @@ def platform(
         here.instance.event_log_storage.set_concurrency_slots(GPU_POOL, NODE_GPUS)
         try:
             _start_services(here, daemon=daemon)
-            here.graphql(
-                _ADD_PARTITION, repository=repository_of(LOCATION), drops=f"{NAME}_drops", drop=DROP
-            )
+            here.bring_drop()
             yield here
         finally:
             here.instance.dispose()
@@ -189,7 +183,9 @@ def _create_config(here: Platform, *, daemon: bool) -> None:
     ]
     for name, values in {
         "ft-assets-env": data,
-        "ft-assets-pipelines": {here.tiny.file.name: here.tiny.file.read_text()},
+        "ft-assets-pipelines": {
+            file.name: file.read_text() for file in here.tiny.file.parent.glob("*.yaml")
+        },
         "ft-assets-dagster": {
             "dagster.yaml": yaml.safe_dump(_dagster_yaml(here, daemon=daemon)),
             "workspace.yaml": yaml.safe_dump({"load_from": servers}),
@@ -323,15 +319,3 @@ def _answers(url: str) -> bool:
             return True
     except OSError:
         return False
-
-
-_ADD_PARTITION = """
-mutation ($repository: RepositorySelector!, $drops: String!, $drop: String!) {
-  addDynamicPartition(
-    repositorySelector: $repository, partitionsDefName: $drops, partitionKey: $drop
-  ) {
-    __typename
-    ... on PythonError { message }
-  }
-}
-"""

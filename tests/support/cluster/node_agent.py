@@ -131,9 +131,12 @@ class NodeAgent:
         namespace = pod.metadata.namespace
         if pod.spec.automount_service_account_token is False:
             return {}
-        account = pod.spec.service_account_name or "default"
+        named = pod.spec.service_account_name
+        account = named or "default"
         try:
-            token = self.plane.token_of(account, namespace)
+            # A token is bound to no pod that does not name its account: admission would have put
+            # it there.
+            token = self.plane.token_of(account, namespace, pod if named else None)
         except client.ApiException as error:
             if error.status != 404:
                 raise

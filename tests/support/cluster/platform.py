@@ -87,6 +87,11 @@ class Platform:
             raise RuntimeError(json.dumps(answer["errors"])[:3000])
         return answer["data"]
 
+    def bring_drop(self, pipeline: str = NAME) -> None:
+        """Tell Dagster of the drop, as a pipeline's partition."""
+        drops = f"{pipeline}_drops"
+        self.graphql(_ADD_PARTITION, repository=repository_of(LOCATION), drops=drops, drop=DROP)
+
     def launch(
         self,
         config: Mapping[str, Any] | None = None,
@@ -160,7 +165,7 @@ class Platform:
         for pod in self.agent.pods_ever(self.namespace):
             labels = pod.metadata.labels or {}
             if labels.get("dagster/run-id") == run_id and "dagster/op" in labels:
-                found.setdefault(labels["dagster/op"].removeprefix(f"{NAME}__"), []).append(pod)
+                found.setdefault(labels["dagster/op"].rpartition("__")[2], []).append(pod)
         return found
 
     def pod_of(self, run_id: str, asset: str | None = None) -> str:
@@ -222,6 +227,16 @@ mutation ($run: String!) {
   terminateRun(runId: $run) {
     __typename
     ... on TerminateRunFailure { message }
+    ... on PythonError { message }
+  }
+}
+"""
+_ADD_PARTITION = """
+mutation ($repository: RepositorySelector!, $drops: String!, $drop: String!) {
+  addDynamicPartition(
+    repositorySelector: $repository, partitionsDefName: $drops, partitionKey: $drop
+  ) {
+    __typename
     ... on PythonError { message }
   }
 }
