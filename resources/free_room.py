@@ -1,23 +1,37 @@
-"""Whether a disk has room for what is to be written, asked before the work and not after it."""
+"""Whether a disk has room for what is to be fetched, asked before the work and not after it.
+
+Belongs here: one question. Does not belong here: what is said when a disk is full after all
+(:mod:`resources.store.staging`).
+"""
 
 from __future__ import annotations
 
-import errno
-import os
+import shutil
+from typing import TYPE_CHECKING
+
+from resources.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MEGABYTE = 1_000_000
 
 
-def refuse_what_does_not_fit(file: int, size: int) -> None:
-    """Raise when a file cannot become so large.
+def refuse_what_does_not_fit(what: str, size: int, folder: Path) -> None:
+    """Refuse a file that its disk has no room for.
 
     Args:
-        file: the file's descriptor.
-        size: the bytes that are to be written to it.
+        what: the file, as the user knows it.
+        size: its bytes.
+        folder: where it is to lie.
 
     Raises:
-        OSError: so many are not free.
+        UserError: so many bytes are not free.
     """
-    system = os.fstatvfs(file)
-    free = system.f_bavail * system.f_frsize
-    if system.f_blocks and size > free:  # without blocks, a file system does not say
-        what = f"{os.strerror(errno.ENOSPC)}: {size} bytes are to be written, and {free} are free"
-        raise OSError(errno.ENOSPC, what)
+    disk = shutil.disk_usage(folder)
+    if disk.total and size > disk.free:  # a file system without a size does not say
+        raise UserError(
+            f"{what}: its {size / _MEGABYTE:,.1f} MB do not fit into {folder}, which has "
+            f"{disk.free / _MEGABYTE:,.1f} MB free: free space, or set FT_HOME or the store's "
+            "folders elsewhere"
+        )

@@ -28,6 +28,7 @@ from resources.home import Home
 from resources.sources import Fetched, Sources, redact
 from resources.sources.partitions import substitute
 from resources.store import Artifact, ArtifactStore, Draft
+from resources.store.staging import full_disk_explained
 
 NAME = "raw_dataset"
 CODE_VERSION = "2"
@@ -61,7 +62,10 @@ def raw_dataset(
     def asset(
         context: dg.AssetExecutionContext, sources: Sources, store: ArtifactStore, home: Home
     ) -> Materialized:
-        with step(context, pipeline, NAME, CODE_VERSION) as this, _scratch(home) as scratch:
+        with (
+            step(context, pipeline, NAME, CODE_VERSION) as this,
+            _scratch(home, pipeline) as scratch,
+        ):
             config = this.spec.dataset
             with this.working():
                 rows = _ingest(this, sources, config.uri, scratch / "rows")
@@ -255,11 +259,13 @@ def _sample(report: IngestReport) -> dg.TableMetadataValue:
 
 
 @contextmanager
-def _scratch(home: Home) -> Generator[Path]:
+def _scratch(home: Home, pipeline: Pipeline) -> Generator[Path]:
     """A private folder that is gone when the step is."""
     home.scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=home.scratch))
+    doing = f"reading {'/'.join(pipeline.spec.key(NAME))}"
     try:
-        yield folder
+        with full_disk_explained(home.scratch, folder, doing):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -146,7 +146,10 @@ class DigestSet:
 
 
 def _merge(runs: Sequence[_Run], high: Keys, low: Keys) -> None:
-    """Write what runs hold into the halves of a new one, a range of keys at a time."""
+    """Write what runs hold into the halves of a new one, a range of keys at a time.
+
+    The ranges are equal, and so are the numbers of keys in them, as digests are spread evenly.
+    """
     ends = [0] * len(runs)
     written = 0
     for last in _limits(max(1, len(high) // _KEYS_AT_A_TIME)):

@@ -4,8 +4,7 @@ It is asked through one pipe and answers through another one, both with pickles.
 through neither: a helper reads them from a file and writes them to one.
 
 Belongs here: the helper's end. Does not belong here: the parent's end
-(:mod:`~ft_assets.data.helpers`), and what there is to do (:mod:`~ft_assets.data.check_helper`,
-:mod:`~ft_assets.data.deal_helper`).
+(:mod:`~ft_assets.data.helpers`), and what there is to do (:mod:`~ft_assets.data.check_helper`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The parent's end of helper processes: their start, their tasks and answers, and their end.
 
-Belongs here: what is the same whatever helpers do. Does not belong here: what they do, and in which
-order they are asked (:mod:`~ft_assets.data.check_workers`, :mod:`~ft_assets.data.deal_workers`).
+Belongs here: processes and pipes. Does not belong here: what helpers do
+(:mod:`~ft_assets.data.check_helper`), and what becomes of it
+(:mod:`~ft_assets.data.check_workers`).
 
 Memory: each has an interpreter of its own, which takes 25 MB.
 """
@@ -76,8 +77,8 @@ class Helpers:
         turns = cycle(self._helpers)
         asked: deque[tuple[T, Helper | None]] = deque()
         for about, task in tasks:
-            helper = next(turns, None) if task else None
-            if helper and task:
+            helper = None
+            if task and (helper := next(turns, None)):
                 helper.ask(task)
             asked.append((about, helper))
             if len(asked) > _AHEAD * self._number:
@@ -85,7 +86,7 @@ class Helpers:
         yield from asked
 
     def settle(self, path: Path) -> None:
-        """Wait until all is done that was asked for.
+        """Wait until all is done that was asked for; all answers must have been taken.
 
         Args:
             path: the file that it is about, for the message.
@@ -154,7 +155,7 @@ class Helper:
         return answer
 
     def settle(self, path: Path) -> None:
-        """Wait until all is done that was asked for; as :meth:`answer`."""
+        """Wait until all is done; all answers must have been taken. As :meth:`answer`."""
         self._send(Settle())
         self.answer(path)
 

@@ -112,14 +112,14 @@ def download(
     Raises:
         ChangedError: it was written again, or removed.
         CorruptError: other bytes arrived than its MD5 names.
-        OSError: it does not fit on the disk; found before the first byte is asked for.
+        UserError: it does not fit on the disk; found before the first byte is asked for.
         botocore's errors: the server refuses, or fails at every attempt.
     """
+    refuse_what_does_not_fit(f"s3://{version.bucket}/{version.key}", version.size, target.parent)
     part_file = target.with_name(f".{target.name}.part")
     descriptor = os.open(part_file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         try:
-            refuse_what_does_not_fit(descriptor, version.size)
             reader = _Reader(client, version, descriptor, sleep)
             sha256 = reader.read()
         finally:

@@ -50,16 +50,36 @@ def staging_folder(root: Path, doing: str, expected: Callable[[], int]) -> Gener
     """
     folder = root / STAGING / f"{_host()}~{os.getpid()}~{uuid.uuid4().hex}"
     try:
-        _remove_leftovers(root / STAGING)
-        _make(folder, root, doing)
-        yield folder
-    except Exception as error:  # libraries wrap the OSError of a full disk in their own types
-        if not _is_disk_full(error, root):
-            raise
-        raise UserError(_disk_full_message(root, folder, doing, expected())) from error
+        with full_disk_explained(root, folder, doing, expected):
+            _remove_leftovers(root / STAGING)
+            _make(folder, root, doing)
+            yield folder
     finally:
         if folder.is_dir():
             _remove(folder)
+
+
+@contextmanager
+def full_disk_explained(
+    root: Path, folder: Path, doing: str, expected: Callable[[], int] = lambda: 0
+) -> Generator[None]:
+    """Say what to do when the disk below ``root`` is full, wherever in the block that shows.
+
+    Args:
+        root: the folder that the user can set elsewhere.
+        folder: what is written, and will be removed.
+        doing: what is done, for messages.
+        expected: as for :func:`staging_folder`.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:  # libraries wrap the OSError of a full disk in their own types
+        if isinstance(error, UserError) or not _is_disk_full(error, root):
+            raise
+        raise UserError(_disk_full_message(root, folder, doing, expected())) from error
 
 
 def _make(folder: Path, root: Path, doing: str) -> None:

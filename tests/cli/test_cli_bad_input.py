@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -263,25 +264,40 @@ def test_a_batch_that_is_larger_than_the_training_set(refused):
 # --- the machine
 
 
-def test_a_store_whose_disk_is_full(bad, refused, tmp_path):
-    store = tmp_path / "store"
-    store.mkdir()
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a disk of 32 KiB."""
+    folder.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(store)],
+        ["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )
     if mounted.returncode:
         pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}")
     try:
+        yield
+        left = [path for path in folder.rglob("*") if path.is_file()]
+        assert left == [], "nothing half-written stays"
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_store_whose_disk_is_full(bad, refused, tmp_path):
+    store = tmp_path / "store"
+    with small_disk(store):
         bad.write_drop("drop-1", rows=300)
         message = refused(FT_STORE=str(store))
         assert message.startswith("disk full while publishing tiny/raw_dataset")
         assert "needed " in message
-        left = [path for path in store.rglob("*") if path.is_file()]
-        assert left == [], "nothing half-written stays"
-    finally:
-        subprocess.run(["umount", str(store)], check=True)
+
+
+def test_a_home_whose_disk_is_full_while_rows_are_written(bad, refused):
+    with small_disk(bad.home / "scratch"):
+        bad.write_drop("drop-1", rows=300)
+        message = refused()
+        assert message.startswith("disk full while reading tiny/raw_dataset")
+        assert "set FT_HOME" in message
 
 
 def test_a_home_that_cannot_be_written(bad, ft, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ft_assets.data import digest_set
 from ft_assets.data.digest_set import DigestSet
 
 
@@ -23,7 +24,8 @@ blocks = st.lists(st.lists(st.tuples(half, half), max_size=30), max_size=30)
 @settings(max_examples=80, deadline=None)
 @given(blocks, st.sampled_from([0, 1, 7, 40, 1000]))
 def test_it_agrees_with_a_set_of_python_whatever_its_bound(added, bound):
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest_set, "_KEYS_AT_A_TIME", 7)  # so that runs are merged by many ranges
         ours, theirs = DigestSet(Path(folder), bound), set()
         for block in added:
             expected = [key in theirs for key in block]
@@ -37,7 +39,8 @@ def test_it_agrees_with_a_set_of_python_whatever_its_bound(added, bound):
 
 
 @pytest.mark.parametrize("bound", [500, 100_000])
-def test_many_random_keys_are_found_again_and_others_are_not(tmp_path, bound):
+def test_many_random_keys_are_found_again_and_others_are_not(tmp_path, monkeypatch, bound):
+    monkeypatch.setattr(digest_set, "_KEYS_AT_A_TIME", 300)
     rng = np.random.default_rng(5)
     known, others = rng.integers(0, 2**64, (2, 20_000, 2), np.uint64)
     digests = DigestSet(tmp_path, bound)

@@ -152,17 +152,32 @@ def test_lines_of_valid_plain_chats_are_looked_at_at_once(found):
     assert lines_looked_at(b"".join(lines)) == (None if None in each else together(each))
 
 
+ROW = line(USER, ANSWER)
+TURN = json.dumps(ANSWER).encode()
+TWO = ROW.strip() + ROW
+
+
 @pytest.mark.parametrize(
     "block",
     [
-        line(USER, ANSWER).replace(b": [", b":\n[")
-        + line(USER, ANSWER).strip()
-        + line(USER, ANSWER),
-        line(USER, ANSWER) + line(USER, ANSWER).strip(),
-        line(USER, ANSWER) + b"\n",
+        ROW + ROW.strip(),
+        ROW + b"\n",
         b"\n",
+        TWO,
+        # As many values as lines, but not one on each: only what stands around newlines tells.
+        ROW.replace(b": [", b":\n[") + TWO,
+        b'{"messages":[%b\n,%b]}\n' % (TURN, TURN) + TWO,
+        b'{"messages":[%b,\n%b]}\n' % (TURN, TURN) + TWO,
     ],
-    ids=["two on a line and one on two", "no newline at the end", "an empty line", "nothing else"],
+    ids=[
+        "no newline at the end",
+        "an empty line",
+        "nothing else",
+        "two on a line",
+        "a newline in a value",
+        "a newline behind a turn",
+        "a newline before a turn",
+    ],
 )
 def test_what_only_a_reader_of_lines_can_judge_is_left_to_it(block):
     assert lines_looked_at(block) is None

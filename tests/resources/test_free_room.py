@@ -1,23 +1,16 @@
-"""What cannot fit is refused; what a file system does not say is not."""
-
-import os
+"""What cannot fit is refused before it is fetched."""
 
 import pytest
 
+from resources.errors import UserError
 from resources.free_room import refuse_what_does_not_fit
 
 
-def test_more_than_there_is_is_refused_with_what_is_asked_for_and_what_is_free(tmp_path):
-    with (tmp_path / "file").open("wb") as file:
-        refuse_what_does_not_fit(file.fileno(), 1000)
-        with pytest.raises(OSError, match=r"1000000000000000000 bytes .* and \d+ are free"):
-            refuse_what_does_not_fit(file.fileno(), 10**18)
-
-
-def test_a_file_system_without_blocks_is_not_asked():
-    reading, writing = os.pipe()
-    try:
-        refuse_what_does_not_fit(writing, 10**18)
-    finally:
-        os.close(reading)
-        os.close(writing)
+def test_more_than_is_free_is_refused_with_both_numbers_and_a_remedy(tmp_path):
+    refuse_what_does_not_fit("s3://bucket/rows.jsonl", 1000, tmp_path)
+    with pytest.raises(UserError) as error:
+        refuse_what_does_not_fit("s3://bucket/rows.jsonl", 10**18, tmp_path)
+    said = str(error.value)
+    assert said.startswith("s3://bucket/rows.jsonl: its 1,000,000,000,000.0 MB do not fit into")
+    assert f"{tmp_path}, which has" in said
+    assert "set FT_HOME" in said
