@@ -10,7 +10,7 @@ and pipes (:mod:`~ft_assets.data.helpers`), the helper's end (:mod:`~ft_assets.d
 what happens to a range (:mod:`~ft_assets.data.line_ranges`) and to a row
 (:mod:`~ft_assets.data.checked_rows`).
 
-Memory: a few ranges of 512 KiB per helper, more where a line is longer.
+Memory: a few ranges of 1 MiB per helper, more where a line is longer.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ that is no longer twice as long, so there are few runs and each key is merged a 
 of times. When the runs in memory hold more keys than the bound, they become one file that is
 mapped, not read; many files are merged into one.
 
-Memory: 4 MB, 16 bytes per key up to the bound, the same again while runs are merged, and pages of
+Memory: 2 MB, 16 bytes per key up to the bound, the same again while runs are merged, and pages of
 the mapped files, which the system takes back when it needs them.
 """
 
@@ -27,7 +27,7 @@ Keys = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 
 KEYS_IN_MEMORY = 8_000_000  # 128 MB
-_LEADING = 22  # bits: 4 MB
+_LEADING = 21  # bits: 2 MB
 _FILES = 8  # so many, then they are merged
 _KEYS_AT_A_TIME = 100_000  # while runs are merged: these are held twice more
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ft_assets.data.fast_rows import Looked
     from ft_assets.data.rows import BadRow, RawRow
 
-RANGE = 512 * 1024
+RANGE = 1024 * 1024
 """Bytes that a range has at least, where the file does not end before."""
 
 GIANT = 4 * 1024 * 1024
