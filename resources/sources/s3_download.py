@@ -31,7 +31,8 @@ PART = 32 << 20
 """Bytes of one range: each request costs milliseconds of this process."""
 THREADS = 8
 """One connection to a distant server is slower than the network."""
-_BLOCK = 1 << 21
+_BLOCK = 1 << 17
+"""Bytes that are written at a time: for much larger ones the system looks long for room."""
 _GONE = {"NoSuchKey", "404", "PreconditionFailed", "412", "InvalidRange", "416"}
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
