@@ -32,6 +32,5 @@ def refuse_what_does_not_fit(what: str, size: int, folder: Path) -> None:
     if disk.total and size > disk.free:  # a file system without a size does not say
         raise UserError(
             f"{what}: its {size / _MEGABYTE:,.1f} MB do not fit into {folder}, which has "
-            f"{disk.free / _MEGABYTE:,.1f} MB free: free space, or set FT_HOME or the store's "
-            "folders elsewhere"
+            f"{disk.free / _MEGABYTE:,.1f} MB free: free space, or set FT_HOME elsewhere"
         )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.errors import UserError
+from resources.free_room import refuse_what_does_not_fit
 from resources.sources.files import (
     Fetched,
     SizeLimit,
@@ -211,6 +212,7 @@ def _download(
         if wanted is None:
             raise SourceUnavailableError(f"{what}: was removed while it was read: run again")
         limit.add(what, max(0, wanted.size - seen.size))
+        refuse_what_does_not_fit(what, wanted.size, into)
         try:
             sha256 = download(client, wanted, target, sleep)
         except ChangedError:

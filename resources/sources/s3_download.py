@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resources.free_room import refuse_what_does_not_fit
 from resources.sources.retries import ATTEMPTS, wait_before_retry
 
 PART = 32 << 20
@@ -113,10 +112,8 @@ def download(
     Raises:
         ChangedError: it was written again, or removed.
         CorruptError: other bytes arrived than its MD5 names.
-        UserError: it does not fit on the disk; found before the first byte is asked for.
         botocore's errors: the server refuses, or fails at every attempt.
     """
-    refuse_what_does_not_fit(f"s3://{version.bucket}/{version.key}", version.size, target.parent)
     part_file = target.with_name(f".{target.name}.part")
     descriptor = os.open(part_file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
     try:

@@ -370,7 +370,7 @@ def test_partitions_are_listed_as_people_count(s3_client: Any, bucket: str, put:
 
 
 def test_what_does_not_fit_on_the_disk_is_refused_before_a_byte_is_asked_for(tmp_path: Path):
-    more_than_fits = s3_download.Version("bucket", "key", 10**18, '"etag"')
-    with pytest.raises(UserError, match=r"^s3://bucket/key: its .* MB do not fit into"):
-        s3_download.download(None, more_than_fits, tmp_path / "file")
+    large = s3._Object("rows.jsonl", s3_download.Version("bucket", "rows.jsonl", 10**18, '"etag"'))
+    with pytest.raises(UserError, match=r"^s3://bucket/rows\.jsonl: its .* MB do not fit into"):
+        s3._download(None, large, tmp_path, SizeLimit(0), lambda _: None)
     assert not list(tmp_path.iterdir())
