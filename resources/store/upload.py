@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -28,7 +29,8 @@ PART = 16 << 20
 """Bytes of one part; S3 takes at most 10,000 of them, each at most 5 GiB."""
 MAX_PARTS = 10_000
 THREADS = 4
-"""Each holds one part in memory."""
+_BLOCK = 1 << 18
+"""Bytes of a part that a thread holds at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class _Part:
 def put_file(client: Any, bucket: str, key: str, path: Path, metadata: dict[str, str]) -> None:
     """Write a small file as one object."""
     content = path.read_bytes()
+    checksum = _in_base64(zlib.crc32(content))
     client.put_object(
-        Bucket=bucket, Key=key, Body=content, Metadata=metadata, ChecksumCRC32=_crc32(content)
+        Bucket=bucket, Key=key, Body=content, Metadata=metadata, ChecksumCRC32=checksum
     )
 
 
@@ -92,7 +95,6 @@ class _Upload:
         self._size = path.stat().st_size
         self._part_size = max(PART, -(-self._size // MAX_PARTS))
         self._path = path
-        self._buffers = threading.local()
         self._failed = threading.Event()
 
     def finish(self) -> None:
@@ -125,9 +127,11 @@ class _Upload:
         if self._failed.is_set():
             return None
         try:
-            content = self._read(descriptor, number)
-            crc32 = _crc32(content)
-            if there and (number, len(content), etag := _etag(content)) in there:
+            start = (number - 1) * self._part_size
+            length = min(self._part_size, self._size - start)
+            content = _Content(self._path, descriptor, start, length)
+            crc32 = content.crc32()
+            if there and (number, length, etag := content.etag()) in there:
                 return _Part(number, etag, crc32)
             answer = self._client.upload_part(
                 **self._to, PartNumber=number, Body=content, ChecksumCRC32=crc32
@@ -137,26 +141,65 @@ class _Upload:
             self._failed.set()
             raise
 
-    def _read(self, descriptor: int, number: int) -> bytearray:
-        """A part of the file, in this thread's own memory, used again for the next."""
-        start = (number - 1) * self._part_size
-        length = min(self._part_size, self._size - start)
-        buffer = getattr(self._buffers, "content", None)
-        if buffer is None or len(buffer) != length:
-            self._buffers.content = buffer = bytearray(length)
-        view, position = memoryview(buffer), 0
-        while position < length:
-            count = os.preadv(descriptor, [view[position:]], start + position)
-            if not count:
-                raise OSError(f"{self._path} became shorter while it was uploaded")
-            position += count
-        return buffer
+
+class _Content:
+    """The bytes of a part, as the client reads them: from the file, a block at a time."""
+
+    def __init__(self, path: Path, descriptor: int, start: int, length: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._start = start
+        self._length = length
+        self._position = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; more than ``size`` where that is little.
+
+        The client asks for 16 KiB at a time and takes what it gets: it costs more to ask than to
+        send them.
+        """
+        left = self._length - self._position
+        wanted = left if size < 0 else min(left, max(size, _BLOCK))
+        block = os.pread(self._descriptor, wanted, self._start + self._position)
+        if wanted and not block:
+            raise OSError(f"{self._path} became shorter while it was uploaded")
+        self._position += len(block)
+        return block
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place in the part; the client begins again when a request failed."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._position
+
+    def crc32(self) -> str:
+        """As S3 writes it."""
+        checksum = 0
+        for block in self._blocks():
+            checksum = zlib.crc32(block, checksum)
+        return _in_base64(checksum)
+
+    def etag(self) -> str:
+        """The ETag that most servers give a part. Where they do not, it is only sent again."""
+        md5 = hashlib.md5(usedforsecurity=False)
+        for block in self._blocks():
+            md5.update(block)
+        return f'"{md5.hexdigest()}"'
+
+    def _blocks(self) -> Iterator[bytes]:
+        """All of it, and back to its start."""
+        self.seek(0)
+        while block := self.read(_BLOCK):
+            yield block
+        self.seek(0)
 
 
-def _crc32(content: bytes | bytearray) -> str:
-    return base64.b64encode(zlib.crc32(content).to_bytes(4, "big")).decode()
-
-
-def _etag(content: bytes | bytearray) -> str:
-    """The ETag that most servers give a part. Where they do not, it is only sent again."""
-    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+def _in_base64(crc32: int) -> str:
+    return base64.b64encode(crc32.to_bytes(4, "big")).decode()

@@ -161,7 +161,7 @@ def test_an_upload_that_changed_on_its_way_is_refused_by_the_server(
 ):
     file = tmp_path / "model.bin"
     file.write_bytes(weights)
-    monkeypatch.setattr(upload_module, "_crc32", lambda _: "AAAAAA==")
+    monkeypatch.setattr(upload_module, "_in_base64", lambda _: "AAAAAA==")
     with pytest.raises(Exception, match="BadDigest"):
         Bucket(bucket, s3_store.s3_endpoint_url, "").upload(file, "x", "0" * 64)
 
