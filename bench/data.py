@@ -58,6 +58,7 @@ OTHER = (
     "ملف البيانات يحتوي على صف واحد في كل سطر.",
     "It works \N{RIGHTWARDS ARROW} ship it \N{ROCKET} and then \N{LEFT DOUBLE QUOTATION MARK}rest.",
 )
+DIGEST = 16  # bytes per distinct row in the set of digests: bench/dedupe.py measures them
 CHECKED = 100  # rows that the component looks at
 LOOK_SECONDS = 0.1  # between two looks at the memory of processes that a side starts
 ROLES = {"system", "user", "assistant", "tool"}
@@ -378,8 +379,17 @@ def memory(folder: Path, sizes: list[float]) -> dict[str, Any]:
         generate(path, None, int(size * GB))
         result = apart("ours", path)
         found[f"{size:g}"] = {key: result[key] for key in ("rows", "rows_per_second", "peak_mib")}
-    peaks = [result["peak_mib"] for result in found.values()]
-    return {"gigabytes": found, "growth_mib": round(peaks[-1] - peaks[0], 1)}
+        distinct = result["train_rows"] + result["held_out_rows"]
+        found[f"{size:g}"]["digests_mib"] = round(distinct * DIGEST / 2**20, 1)
+    peaks = list(found.values())
+    first, last = peaks[0], peaks[-1]
+    growth = {key: round(last[key] - first[key], 1) for key in ("peak_mib", "digests_mib")}
+    return {
+        "gigabytes": found,
+        "growth_mib": growth["peak_mib"],
+        "growth_of_digests_mib": growth["digests_mib"],
+        "growth_of_the_rest_mib": round(growth["peak_mib"] - growth["digests_mib"], 1),
+    }
 
 
 def main() -> None:

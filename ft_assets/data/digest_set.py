@@ -5,14 +5,15 @@ that is no longer twice as long, so there are few runs and each key is merged a 
 of times. When the runs in memory hold more keys than the bound, they become one file that is
 mapped, not read; many files are merged into one.
 
-Memory: 2 MB, 16 bytes per key up to the bound, the same again while runs are merged, and pages of
-the mapped files, which the system takes back when it needs them.
+Memory: 2 MB, 16 bytes per key up to the bound, a range of keys once more while runs are merged, and
+pages of the mapped files, which the system takes back when it needs them.
 """
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
+from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,10 @@ Mask = NDArray[np.bool_]
 
 KEYS_IN_MEMORY = 8_000_000  # 128 MB
 _LEADING = 21  # bits: 2 MB
+_HALF = 8  # bytes
 _FILES = 8  # so many, then they are merged
-_KEYS_AT_A_TIME = 100_000  # while runs are merged: these are held twice more
+_OWN_PAGES = 2**18  # bytes of a half from which it has pages of its own
+_KEYS_AT_A_TIME = 25_000  # or up to twice as many, while runs are merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class _Run:
     low: Keys
     files: tuple[Path, ...] = ()
     """Where the halves are mapped from; none in memory."""
+    pages: tuple[mmap, ...] = ()
+    """The memory of the halves of a long run."""
 
     def has(self, high: Keys, low: Keys) -> Mask:
         found = np.zeros(len(high), np.bool_)
@@ -57,10 +62,17 @@ class _Run:
         return found
 
     def merged(self, other: _Run) -> _Run:
-        length = len(self.high) + len(other.high)
-        high, low = np.empty(length, np.uint64), np.empty(length, np.uint64)
-        _merge((self, other), high, low)
-        return _Run(high, low)
+        """One run of both, which are of no use afterwards."""
+        run = _empty(len(self.high) + len(other.high))
+        _merge((self, other), run)
+        return run
+
+    def give_back(self, keys: slice) -> None:
+        """Give the pages of keys that nobody asks for any more back to the system."""
+        begin, end = (place * _HALF // PAGESIZE * PAGESIZE for place in (keys.start, keys.stop))
+        if begin < end:
+            for half in self.pages:
+                half.madvise(MADV_DONTNEED, begin, end - begin)
 
 
 class DigestSet:
@@ -134,34 +146,49 @@ class DigestSet:
                     file.unlink()
 
     def _file(self, runs: list[_Run]) -> _Run:
-        """The runs in one file per half, merged by a range of keys at a time."""
+        """The runs in one file per half; those in memory are of no use afterwards."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(dir=self._parent, prefix=".digests-"))
         self._files_made += 1
         length = sum(len(run.high) for run in runs)
         files = tuple(self._folder / f"{self._files_made}-{half}" for half in ("high", "low"))
         high, low = (_mapped(file, length) for file in files)
-        _merge(runs, high, low)
-        return _Run(high, low, files)
+        file = _Run(high, low, files)
+        _merge(runs, file)
+        return file
 
 
-def _merge(runs: Sequence[_Run], high: Keys, low: Keys) -> None:
-    """Write what runs hold into the halves of a new one, a range of keys at a time.
+def _merge(runs: Sequence[_Run], into: _Run) -> None:
+    """Write what runs hold into a new one, a range of keys at a time, and give it back there.
 
     The ranges are equal, and so are the numbers of keys in them, as digests are spread evenly.
     """
     ends = [0] * len(runs)
     written = 0
-    for last in _limits(max(1, len(high) // _KEYS_AT_A_TIME)):
+    for last in _limits(max(1, len(into.high) // _KEYS_AT_A_TIME)):
         begins = ends
         ends = [int(np.searchsorted(run.high, last, side="right")) for run in runs]
         parts = [slice(begin, end) for begin, end in zip(begins, ends, strict=True)]
         highs = np.concatenate([run.high[part] for run, part in zip(runs, parts, strict=True)])
         lows = np.concatenate([run.low[part] for run, part in zip(runs, parts, strict=True)])
         order = np.argsort(highs, kind="stable")  # merges what is sorted already
-        high[written : written + len(order)] = highs[order]
-        low[written : written + len(order)] = lows[order]
+        into.high[written : written + len(order)] = highs[order]
+        into.low[written : written + len(order)] = lows[order]
         written += len(order)
+        for run, part in zip(runs, parts, strict=True):
+            run.give_back(part)
+
+
+def _empty(length: int) -> _Run:
+    """A run to be written.
+
+    In the heap, long runs that come and go would leave holes that no later one fits into.
+    """
+    if length * _HALF < _OWN_PAGES:
+        return _Run(np.empty(length, np.uint64), np.empty(length, np.uint64))
+    pages = tuple(mmap(-1, length * _HALF, MAP_PRIVATE | MAP_ANONYMOUS) for _ in range(2))
+    high, low = (np.frombuffer(half, np.uint64) for half in pages)
+    return _Run(high, low, pages=pages)
 
 
 def _mapped(file: Path, length: int) -> Keys:

@@ -5,7 +5,6 @@ Belongs here: how lines get into a file. Does not belong here: what the lines sa
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,15 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK = 512 * 1024  # bytes, which are then passed on
-_PASSED_ON = 4 * 1024 * 1024  # bytes that wait to be written
 
 
 class LineWriter:
     """Writes lines, and knows how many there were.
 
-    Blocks are written by a thread, which needs no lock of the interpreter for it; only so many of
-    them wait for it, so that memory stays constant. Other processes may write lines too, into room
-    that is left for theirs.
+    Blocks are written by a thread, which needs no lock of the interpreter for it. The next one
+    waits until one is written, so that a slow disk takes time and not memory. Other processes may
+    write lines too, into room that is left for theirs.
     """
 
     def __init__(self, path: Path, file: BinaryIO, thread: ThreadPoolExecutor) -> None:
@@ -34,8 +32,7 @@ class LineWriter:
         self._thread = thread
         self._waiting = bytearray()
         self._waiting_begin = 0
-        self._passed_on: deque[tuple[int, Future[None]]] = deque()
-        self._size_passed_on = 0
+        self._passed_on: Future[None] | None = None
         self.rows = 0
         self.bytes = 0
 
@@ -69,7 +66,7 @@ class LineWriter:
     def flush(self) -> None:
         """Hand to the file what was written so far; what went wrong with it raises."""
         self._pass_on_waiting()
-        self._settle(0)
+        self._settle()
 
     def _pass_on_waiting(self) -> None:
         if self._waiting:
@@ -77,16 +74,14 @@ class LineWriter:
             self._waiting = bytearray()
 
     def _pass_on(self, block: bytes | bytearray, begin: int) -> None:
-        self._settle(_PASSED_ON)
-        self._passed_on.append((len(block), self._thread.submit(self._put, block, begin)))
-        self._size_passed_on += len(block)
+        self._settle()
+        self._passed_on = self._thread.submit(self._put, block, begin)
 
-    def _settle(self, most: int) -> None:
-        """Wait until at most so many bytes wait to be written."""
-        while self._size_passed_on > most:
-            size, written = self._passed_on.popleft()
-            self._size_passed_on -= size
-            written.result()
+    def _settle(self) -> None:
+        """Wait until the block that was passed on is written."""
+        if self._passed_on is not None:
+            self._passed_on.result()
+            self._passed_on = None
 
     def _put(self, block: bytes | bytearray, begin: int) -> None:
         if self._file.tell() != begin:  # behind room that was left

@@ -1,5 +1,7 @@
 """The set of digests: it agrees with Python's own, in memory and beyond its bound."""
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,6 +28,7 @@ blocks = st.lists(st.lists(st.tuples(half, half), max_size=30), max_size=30)
 def test_it_agrees_with_a_set_of_python_whatever_its_bound(added, bound):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(digest_set, "_KEYS_AT_A_TIME", 7)  # so that runs are merged by many ranges
+        patch.setattr(digest_set, "_OWN_PAGES", 64)
         ours, theirs = DigestSet(Path(folder), bound), set()
         for block in added:
             expected = [key in theirs for key in block]
@@ -39,8 +42,12 @@ def test_it_agrees_with_a_set_of_python_whatever_its_bound(added, bound):
 
 
 @pytest.mark.parametrize("bound", [500, 100_000])
-def test_many_random_keys_are_found_again_and_others_are_not(tmp_path, monkeypatch, bound):
+@pytest.mark.parametrize("own_pages", [1, 2**20])
+def test_many_random_keys_are_found_again_and_others_are_not(
+    tmp_path, monkeypatch, bound, own_pages
+):
     monkeypatch.setattr(digest_set, "_KEYS_AT_A_TIME", 300)
+    monkeypatch.setattr(digest_set, "_OWN_PAGES", own_pages)
     rng = np.random.default_rng(5)
     known, others = rng.integers(0, 2**64, (2, 20_000, 2), np.uint64)
     digests = DigestSet(tmp_path, bound)
@@ -70,3 +77,34 @@ def test_within_the_bound_nothing_is_written(tmp_path):
 def test_no_keys_are_no_problem(tmp_path):
     digests = DigestSet(tmp_path)
     assert digests.add(keys()).tolist() == digests.contains(keys()).tolist() == []
+
+
+MANY = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ft_assets.data.digest_set import DigestSet
+
+
+def peak():
+    status = Path("/proc/self/status").read_text("ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+rng = np.random.default_rng(8)
+digests = DigestSet(Path(sys.argv[1]))
+digests.add(rng.integers(0, 2**64, (1_000, 2), np.uint64))
+before = peak()
+for _ in range(2_000):
+    digests.add(rng.integers(0, 2**64, (1_000, 2), np.uint64))
+print((peak() - before) / 2_000_000)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what was held")
+def test_it_holds_sixteen_bytes_per_key_also_while_runs_are_merged(tmp_path):
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert 16 <= float(shown.stdout) < 19
