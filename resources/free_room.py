@@ -18,17 +18,18 @@ _MEGABYTE = 1_000_000
 
 
 def refuse_what_does_not_fit(what: str, size: int, folder: Path) -> None:
-    """Refuse a file that its disk has no room for.
+    """Refuse files that their disk has no room for.
 
     Args:
-        what: the file, as the user knows it.
-        size: its bytes.
-        folder: where it is to lie.
+        what: the files, as the user knows them.
+        size: their bytes.
+        folder: where they are to lie; it may have to be made.
 
     Raises:
         UserError: so many bytes are not free.
     """
-    disk = shutil.disk_usage(folder)
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    disk = shutil.disk_usage(there)
     if disk.total and size > disk.free:  # a file system without a size does not say
         raise UserError(
             f"{what}: its {size / _MEGABYTE:,.1f} MB do not fit into {folder}, which has "

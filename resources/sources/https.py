@@ -24,6 +24,7 @@ from pathlib import Path
 import httpx
 
 from resources.errors import UserError
+from resources.free_room import refuse_what_does_not_fit
 from resources.sources.address import Access
 from resources.sources.files import (
     Fetched,
@@ -88,7 +89,7 @@ def fetch(
     seconds.
 
     Raises:
-        UserError: refused by ``access``, by the server, or by the limit.
+        UserError: refused by ``access``, by the server, or by the limit; more than fits.
         SourceUnavailableError: broken, busy, silent or truncated at every attempt.
     """
     access = access or Access()
@@ -228,6 +229,7 @@ def _receive(response: httpx.Response, received: Received, limit: SizeLimit, wha
         received.restart(response.headers)
     if received.total is not None:
         limit.require(what, received.total)
+        refuse_what_does_not_fit(what, received.total - received.size, received.part.parent)
     with received.part.open("ab") as stream:
         for chunk in response.iter_raw():  # as they come: a break loses nothing that arrived
             limit.require(what, received.size + len(chunk))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resources.errors import UserError
+from resources.free_room import refuse_what_does_not_fit
 from resources.sources.files import (
     Fetched,
     SizeLimit,
@@ -77,7 +78,8 @@ def fetch(
     the library's own stored login is used.
 
     Raises:
-        UserError: no such dataset, revision, config or split; no access; above the limit.
+        UserError: no such dataset, revision, config or split; no access; above the limit; more
+            than fits.
         SourceUnavailableError: the hub does not answer, or sends other bytes than it promised.
     """
     from huggingface_hub import HfApi
@@ -97,6 +99,7 @@ def fetch(
         choice = choose(uri, card, list(entries))
         for name in choice.files:
             limit.add(f"{what}: {name}", entries[name].size)
+        refuse_what_does_not_fit(what, sum(entries[name].size for name in choice.files), into)
         files = in_name_order(_download(hub, entries[name], into, what) for name in choice.files)
     notes = tuple(f"{what}: {note}" for note in choice.notes)
     return Fetched(what, files, revision=info.sha, notes=notes)

@@ -114,6 +114,7 @@ def fetch(
         objects, prefix = _choose(client, uri, what)
         for item in objects:
             limit.add(f"s3://{uri.bucket}/{item.version.key}", item.version.size)
+        refuse_what_does_not_fit(what, sum(item.version.size for item in objects), into)
         files = in_name_order(_download(client, item, into, limit, sleep) for item in objects)
         if prefix is not None:
             _require_same(files, _below(client, uri.bucket, prefix), what)

@@ -438,6 +438,14 @@ def test_a_file_above_the_limit_is_refused(server: Server, into: Path, headers: 
         read(server.url(), into, max_bytes=1000)
 
 
+def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_read(server: Server, into: Path):
+    server.answers = [Answer(headers={"Content-Length": str(10**18)})]
+    with pytest.raises(UserError, match=r"^http://.*/rows\.jsonl: its .* MB do not fit into"):
+        read(server.url(), into)
+    assert not list(into.iterdir())
+    assert len(server.requests) == 1
+
+
 def test_nothing_secret_is_said_or_logged(
     server: Server, into: Path, caplog: pytest.LogCaptureFixture
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,17 @@ def test_a_dataset_above_the_limit_is_refused_before_it_is_read(hub: LoopbackHub
     hub.datasets["org/chats"] = Repo({"main": {"a.jsonl": ROW, "b.jsonl": ROW}})
     with pytest.raises(UserError, match="limit"):
         read("hf://org/chats", tmp_path, max_bytes=len(ROW))
+    assert not any("resolve" in request for request in hub.requests)
+
+
+def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_read(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    hub.datasets["org/chats"] = Repo({"main": {"a.jsonl": ROW, "b.jsonl": ROW}})
+    room_for_one = shutil.disk_usage(tmp_path)._replace(free=len(ROW))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room_for_one)
+    with pytest.raises(UserError, match=r"^hf://org/chats: its .* MB do not fit into"):
+        read("hf://org/chats", tmp_path)
     assert not any("resolve" in request for request in hub.requests)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import shutil
 import socket
 import uuid
 from pathlib import Path
@@ -373,4 +374,16 @@ def test_what_does_not_fit_on_the_disk_is_refused_before_a_byte_is_asked_for(tmp
     large = s3._Object("rows.jsonl", s3_download.Version("bucket", "rows.jsonl", 10**18, '"etag"'))
     with pytest.raises(UserError, match=r"^s3://bucket/rows\.jsonl: its .* MB do not fit into"):
         s3._download(None, large, tmp_path, SizeLimit(0), lambda _: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_prefix_is_refused_as_a_whole_when_its_files_fit_only_one_by_one(
+    s3_client: Any, bucket: str, put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put("p/a.jsonl")
+    put("p/b.jsonl")
+    room_for_one = shutil.disk_usage(tmp_path)._replace(free=len(ROW))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room_for_one)
+    with pytest.raises(UserError, match=rf"^s3://{bucket}/p/: its .* MB do not fit into"):
+        s3.fetch(s3_client, S3Uri(bucket, "p/"), tmp_path, SizeLimit(0))
     assert not list(tmp_path.iterdir())
