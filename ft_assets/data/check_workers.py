@@ -51,11 +51,6 @@ class CheckWorkers:
     def __exit__(self, *_: object) -> None:
         self._helpers.end()
 
-    @property
-    def pids(self) -> list[int]:
-        """The numbers of the processes."""
-        return self._helpers.pids
-
     def parts(
         self, path: Path, begin: int, samples: Callable[[], int]
     ) -> Generator[Part, None, None]:

@@ -58,11 +58,6 @@ class Helpers:
         self._number = number
         self._helpers: list[Helper] = []
 
-    @property
-    def pids(self) -> list[int]:
-        """The numbers of the processes."""
-        return [helper.pid for helper in self._helpers]
-
     def asked(
         self, tasks: Iterable[tuple[T, Question | None]]
     ) -> Iterator[tuple[T, Helper | None]]:
@@ -126,11 +121,6 @@ class Helper:
         self._answers = cast("BinaryIO", self._process.stdout)
         _widen(self._answers)
         self._send(work)
-
-    @property
-    def pid(self) -> int:
-        """The process's number."""
-        return self._process.pid
 
     def ask(self, task: Order | Question) -> None:
         """Have a task done. What waits to be done must fit into a pipe: 64 KiB."""

@@ -271,7 +271,7 @@ line_ranges.RANGE = 200
 with check_workers.CheckWorkers(Checker(), 2, Path("/dev/null")) as workers:
     parts = workers.parts(Path(sys.argv[1]), 0, lambda: 0)
     next(parts)
-    print(*workers.pids, flush=True)
+    print(flush=True)
     time.sleep(60)
 """
 
@@ -282,7 +282,8 @@ def test_helpers_end_with_their_parent(many_rows, how):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as parent:
-        helpers = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        parent.stdout.readline()
+        helpers = psutil.Process(parent.pid).children()
         assert len(helpers) == 2
         if how == signal.SIGINT:  # Ctrl-C reaches all processes of the terminal
             os.killpg(parent.pid, how)
