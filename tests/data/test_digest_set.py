@@ -107,4 +107,4 @@ print((peak() - before) / 2_000_000)
 def test_it_holds_sixteen_bytes_per_key_also_while_runs_are_merged(tmp_path):
     command = [sys.executable, "-c", MANY, str(tmp_path)]
     shown = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert 16 <= float(shown.stdout) < 19
+    assert 16 <= float(shown.stdout) < 24  # huge pages may round it up; merged in one go it is 27
