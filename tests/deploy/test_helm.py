@@ -14,7 +14,7 @@ import pytest
 import yaml
 from dagster._config import process_config
 from dagster._config.field import resolve_to_config_type
-from dagster._core.instance.config import dagster_instance_config_schema
+from dagster._core.instance.config import dagster_instance_config, dagster_instance_config_schema
 from dagster_aws.s3 import S3ComputeLogManager
 
 from tests.deploy.manifests import DEPLOY, NAMESPACE, named, of_kind
@@ -52,7 +52,7 @@ def test_the_values_say_what_the_plain_file_says():
     assert {"pools": pools, "runs": runs} == INSTANCE["concurrency"]
 
     logs = snake(VALUES["computeLogManager"]["config"]["s3ComputeLogManager"])
-    assert without(logs, "bucket") == without(INSTANCE["compute_logs"]["config"], "bucket")
+    assert logs == INSTANCE["compute_logs"]["config"]
     further = VALUES["additionalInstanceConfig"]
     assert further == {name: INSTANCE[name] for name in ("nux", "run_monitoring")}
     database = INSTANCE["storage"]["postgres"]["postgres_db"]
@@ -83,7 +83,22 @@ def test_the_chart_makes_no_account_and_no_rights_of_its_own():
     assert named("ServiceAccount", deployments["serviceAccount"]["name"])
 
 
-def test_dagster_takes_the_logs_and_the_additional_config():
+def test_the_webserver_is_probed_where_it_listens():
+    # The chart's own probe asks port 80: with another one its pod was never ready.
+    webserver = VALUES["dagsterWebserver"]
+    assert webserver["readinessProbe"]["httpGet"]["port"] == webserver["service"]["port"]
+
+
+def test_the_code_location_has_one_name_with_the_chart_and_without():
+    # The state of sensors and schedules is kept under it. The chart takes it from the deployment.
+    (deployment,) = VALUES["dagster-user-deployments"]["deployments"]
+    config_map = named("ConfigMap", "ft-assets-workspace")
+    (server,) = yaml.safe_load(config_map["data"]["workspace.yaml"])["load_from"]
+    assert server["grpc_server"]["location_name"] == deployment["name"]
+
+
+def test_dagster_takes_the_logs_and_the_additional_config(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DAGSTER_LOGS_BUCKET", "logs")
     logs = snake(VALUES["computeLogManager"]["config"]["s3ComputeLogManager"])
     schema = dagster_instance_config_schema()
     for config, value in (
@@ -146,18 +161,40 @@ def test_it_makes_no_secret_no_role_and_no_account(rendered: list[dict[str, Any]
     assert not made & {"Secret", "Role", "RoleBinding", "ServiceAccount", "ClusterRole"}
 
 
-def test_its_instance_is_ours(rendered: list[dict[str, Any]]):
-    (instance,) = [
-        yaml.safe_load(manifest["data"]["dagster.yaml"])
+@pytest.fixture
+def instance(rendered: list[dict[str, Any]]) -> str:
+    """The dagster.yaml that the chart makes."""
+    (text,) = [
+        manifest["data"]["dagster.yaml"]
         for manifest in rendered
-        if manifest["kind"] == "ConfigMap" and "dagster.yaml" in manifest["data"]
+        if manifest["kind"] == "ConfigMap" and "dagster.yaml" in (manifest["data"] or {})
     ]
-    for part in ("run_monitoring", "run_retries", "concurrency", "nux", "telemetry"):
-        assert instance[part] == INSTANCE[part], part
+    return text
+
+
+def test_its_pods_are_probed_where_they_listen(rendered: list[dict[str, Any]]):
+    for manifest in rendered:
+        if manifest["kind"] == "Deployment":
+            for container in manifest["spec"]["template"]["spec"]["containers"]:
+                probed = (container.get("readinessProbe") or {}).get("httpGet", {}).get("port")
+                listening = [port["containerPort"] for port in container.get("ports") or []]
+                assert probed is None or probed in listening, manifest["metadata"]["name"]
+
+
+def test_dagster_takes_its_instance(instance: str, tmp_path: Path):
+    (tmp_path / "dagster.yaml").write_text(instance)
+    dagster_instance_config(str(tmp_path))  # raises what it does not know
+
+
+def test_its_instance_is_ours(instance: str):
+    made = yaml.safe_load(instance)
+    same = ("run_monitoring", "run_retries", "concurrency", "nux", "telemetry")
+    for part in (*same, "sensors", "schedules"):
+        assert made[part] == INSTANCE[part], part
+    assert made["run_coordinator"]["config"] == INSTANCE["run_coordinator"]["config"]
     for what, kept in INSTANCE["retention"].items():  # the chart adds what we do not set
-        made = instance["retention"][what]["purge_after_days"]
-        ours = kept["purge_after_days"]
-        assert made == ours if isinstance(ours, int) else ours.items() <= made.items()
-    assert instance["run_launcher"]["class"] == "K8sRunLauncher"
+        days, ours = made["retention"][what]["purge_after_days"], kept["purge_after_days"]
+        assert days == ours if isinstance(ours, int) else ours.items() <= days.items()
+    assert made["run_launcher"]["class"] == "K8sRunLauncher"
     for storage in ("run_storage", "event_log_storage", "schedule_storage"):
-        assert instance[storage]["config"]["postgres_db"]["scheme"] == "postgresql+psycopg2"
+        assert made[storage]["config"]["postgres_db"]["scheme"] == "postgresql+psycopg2"
