@@ -17,8 +17,9 @@ from dagster._config.field import resolve_to_config_type
 from dagster._core.instance.config import dagster_instance_config, dagster_instance_config_schema
 from dagster_aws.s3 import S3ComputeLogManager
 
-from tests.deploy.manifests import DEPLOY, NAMESPACE, named, of_kind
+from tests.deploy.manifests import DEPLOY, NAMESPACE, create, moved, named, of_kind
 from tests.deploy.pod_security import breaches
+from tests.support.cluster.control_plane import ControlPlane
 
 FILE = DEPLOY / "helm" / "values.yaml"
 VALUES: dict[str, Any] = yaml.safe_load(FILE.read_text())
@@ -146,6 +147,16 @@ def test_what_the_chart_makes_is_valid(rendered: list[dict[str, Any]]):
     for manifest in rendered:
         for version in ("1.28", kubernetes_validate.latest_version()):
             kubernetes_validate.validate(manifest, version)
+
+
+@pytest.mark.k8s
+def test_a_real_server_takes_what_the_chart_makes(
+    rendered: list[dict[str, Any]], control_plane: ControlPlane, namespace: str
+):
+    with control_plane.client() as api:
+        for manifest in rendered:
+            there = moved(manifest, namespace)
+            create(api, there | {"metadata": there["metadata"] | {"namespace": namespace}})
 
 
 def test_its_pods_keep_the_rules_of_the_namespace(rendered: list[dict[str, Any]]):
