@@ -1,12 +1,15 @@
 """A model folder to and from a bucket: the store's transfer beside boto3's TransferManager.
 
 The folder has 2 GB of random bytes in four shards, and small files as a model's folder has them.
-Down: ``Bucket.download`` of each file, which also takes its SHA-256, and ``client.download_file``,
-which takes none. Up: ``Bucket.upload`` and ``client.upload_file``, with the digests known. Both
-sides begin with a client that is connected, and boto3's has its defaults.
+Down: ``Bucket.download`` of each file, which also takes its BLAKE3, as the store's downloads do,
+and ``client.download_file``, which takes none. Up: ``Bucket.upload`` and ``client.upload_file``,
+with the digests known. Both sides begin with a client that is connected, and boto3's has its
+defaults.
 
 Each measurement is a process of its own, the sides take turns, and the server (SeaweedFS) runs
-beside them on the same machine. Peak memory is the largest resident set of that process, all of
+beside them on the same machine. All downloads come first: with uploads in between (``--mixed``) a
+virtual machine gives its free memory back to its host meanwhile, and both sides wait for new pages
+rather than for what is measured. Peak memory is the largest resident set of that process, all of
 Python and boto3 included. Prints one JSON object with medians and the targets: ratios of rates
 above 1 are in favour of ours.
 """
@@ -21,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,30 +47,33 @@ def measure(side: str, endpoint: str, folder: Path, scratch: Path) -> list[float
 
     way, _, who = side.partition("_")
     names = sorted(file.name for file in folder.iterdir())
-    sha256 = json.loads((folder.parent / "digests.json").read_text())
-    work = {"ours": _ours, "boto3": _with_boto3}[who](way, endpoint, folder, scratch, sha256)
+    digests = json.loads((folder.parent / "digests.json").read_text())
+    work = {"ours": _ours, "boto3": _with_boto3}[who](way, endpoint, folder, scratch, digests)
     began, used = time.monotonic(), time.process_time()
     for name in names:
         work(name)
     return [time.monotonic() - began, _peak_mib(), time.process_time() - used]
 
 
-def _ours(way, endpoint, folder, scratch, sha256):
+def _ours(way, endpoint, folder, scratch, digests):
+    from blake3 import blake3
+
     from resources.store.objects import Bucket
 
     bucket = Bucket(BUCKET, endpoint, "")
     bucket.read("none")  # what both sides load and connect at first
 
     def up(name: str) -> None:
-        bucket.upload(folder / name, f"{scratch.name}/{name}", sha256[name])
+        bucket.upload(folder / name, f"{scratch.name}/{name}", digests[name][0])
 
     def down(name: str) -> None:
-        assert bucket.download(f"{PREFIX}/{name}", scratch / name) == sha256[name]
+        arrived = bucket.download(f"{PREFIX}/{name}", scratch / name, blake3)
+        assert arrived == digests[name][1]
 
     return up if way == "up" else down
 
 
-def _with_boto3(way, endpoint, folder, scratch, _sha256):
+def _with_boto3(way, endpoint, folder, scratch, _digests):
     client = _boto3(endpoint)
     client.list_objects_v2(Bucket=BUCKET, MaxKeys=1)
 
@@ -101,7 +108,7 @@ def _forget(endpoint: str) -> None:
 
 def _write_model(folder: Path, megabytes: int) -> int:
     """Files of random bytes, and beside the folder their digests; the size of all."""
-    from resources.store.manifest import sha256_of
+    from resources.store.file_digests import digests_of
 
     folder.mkdir()
     for number in range(_SHARDS):
@@ -112,10 +119,18 @@ def _write_model(folder: Path, megabytes: int) -> int:
         (folder / name).write_bytes(os.urandom(10_000))
     files = sorted(folder.iterdir())
     with ThreadPoolExecutor(2) as pool:
-        digests = pool.map(sha256_of, files)
-        sha256 = {file.name: digest for file, digest in zip(files, digests, strict=True)}
-    (folder.parent / "digests.json").write_text(json.dumps(sha256))
+        digests = dict(zip((file.name for file in files), pool.map(digests_of, files), strict=True))
+    (folder.parent / "digests.json").write_text(json.dumps(digests))
     return sum(file.stat().st_size for file in files)
+
+
+def _turns(sides: Sequence[str], rounds: int, *, mixed: bool) -> Iterator[str]:
+    """Who is next: the sides of one way in turn, then those of the other; or all in turn."""
+    for ways in [("down", "up")] if mixed else [("down",), ("up",)]:
+        turn = [side for side in sides if side.startswith(ways)]
+        for number in range(rounds):
+            # Who comes later finds warmer caches and disks: the order turns with each round.
+            yield from turn[:: 1 if number % 2 == 0 else -1]
 
 
 def _summary(taken: dict[str, list[list[float]]], size: int) -> dict[str, object]:
@@ -137,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mb", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mixed", action="store_true", help="uploads between the downloads")
     parser.add_argument("--only", choices=SIDES, nargs="+", default=SIDES, help="for tuning")
     parser.add_argument("--side", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -155,19 +171,17 @@ def main() -> None:
         client.create_bucket(Bucket=BUCKET)
         for file in folder.iterdir():
             client.upload_file(str(file), BUCKET, f"{PREFIX}/{file.name}")
-        for number in range(arguments.rounds):
-            # Who comes later finds warmer caches and disks: the order turns with each round.
-            for side in arguments.only[:: 1 if number % 2 == 0 else -1]:
-                os.sync()  # the last one's writes are not this one's to wait for
-                run = _child(side, server.endpoint_url, folder, Path(place))
-                taken[side].append(run)
-                speed = size / run[0] / _MEGABYTE
-                print(
-                    f"{number + 1}: {side} {speed:.0f} MB/s, {run[1]:.0f} MiB, {run[2]:.2f} s CPU",
-                    file=sys.stderr,
-                )
+        for side in _turns(arguments.only, arguments.rounds, mixed=arguments.mixed):
+            os.sync()  # the last one's writes are not this one's to wait for
+            run = _child(side, server.endpoint_url, folder, Path(place))
+            taken[side].append(run)
+            speed = size / run[0] / _MEGABYTE
+            turn = f"{len(taken[side])}: {side}"
+            figures = f"{speed:.0f} MB/s, {run[1]:.0f} MiB, {run[2]:.2f} s CPU"
+            print(turn, figures, file=sys.stderr)
     if set(arguments.only) == set(SIDES):
-        about = {"mb": arguments.mb, "rounds": arguments.rounds, "targets": TARGETS}
+        how = {"mb": arguments.mb, "rounds": arguments.rounds, "mixed": arguments.mixed}
+        about = {**how, "targets": TARGETS}
         print(json.dumps({**about, **_summary(taken, size)}))
 
 

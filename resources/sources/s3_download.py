@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from resources.sources.retries import ATTEMPTS, wait_before_retry
 
@@ -30,10 +30,23 @@ PART = 32 << 20
 """Bytes of one range: each request costs milliseconds of this process."""
 THREADS = 8
 """One connection to a distant server is slower than the network."""
-_BLOCK = 1 << 17
-"""Bytes that are written at a time: for much larger ones the system looks long for room."""
+_BLOCK = 1 << 18
+"""Bytes that are written at a time: smaller ones wait more often for each other, and for much
+larger ones the system looks long for room."""
 _GONE = {"NoSuchKey", "404", "PreconditionFailed", "412", "InvalidRange", "416"}
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+
+class Hasher(Protocol):
+    """What ``hashlib`` and ``blake3`` make."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Add bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """The digest of all bytes that were added."""
+        ...
 
 
 class ChangedError(Exception):
@@ -105,9 +118,20 @@ class _Parts:
 
 
 def download(
-    client: Any, version: Version, target: Path, sleep: Callable[[float], None] = time.sleep
+    client: Any,
+    version: Version,
+    target: Path,
+    sleep: Callable[[float], None] = time.sleep,
+    hasher: Callable[[], Hasher] = hashlib.sha256,
 ) -> str:
-    """Write the object to ``target``, which appears when it is complete; its SHA-256.
+    """Write the object to ``target``, which appears when it is complete; its digest.
+
+    Args:
+        client: boto3's, of S3.
+        version: what is wanted.
+        target: a path in a folder that exists.
+        sleep: waits before what failed is tried again.
+        hasher: makes what computes the digest.
 
     Raises:
         ChangedError: it was written again, or removed.
@@ -119,13 +143,13 @@ def download(
     try:
         try:
             reader = _Reader(client, version, descriptor, sleep)
-            sha256 = reader.read()
+            digest = reader.read(hasher())
         finally:
             os.close(descriptor)
         part_file.replace(target)
     finally:
         part_file.unlink(missing_ok=True)
-    return sha256
+    return digest
 
 
 class _Reader:
@@ -141,13 +165,13 @@ class _Reader:
         self._parts = _Parts(version.size)
         self._writing = threading.Lock()
 
-    def read(self) -> str:
+    def read(self, hasher: Hasher) -> str:
         count = min(THREADS, -(-self._version.size // PART))
         threads = [threading.Thread(target=self._work) for _ in range(count)]
         for thread in threads:
             thread.start()
         try:
-            return self._hash()
+            return self._hash(hasher)
         except BaseException as error:
             self._parts.fail(error)  # the threads stop at their next block
             raise
@@ -218,10 +242,10 @@ class _Reader:
             left, position = left[written:], position + written
         return len(block)
 
-    def _hash(self) -> str:
-        """SHA-256 of the file, and its MD5 where the ETag is one, as far as it has landed."""
+    def _hash(self, hasher: Hasher) -> str:
+        """Digest of the file, and its MD5 where the ETag is one, as far as it has landed."""
         promised = _md5_of(self._version)
-        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        md5 = hashlib.md5(usedforsecurity=False)
         block = bytearray(_BLOCK)
         view = memoryview(block)
         position = 0
@@ -230,13 +254,13 @@ class _Reader:
             while position < complete:
                 wanted = view[: min(_BLOCK, complete - position)]
                 count = os.preadv(self._descriptor, [wanted], position)
-                sha256.update(view[:count])
+                hasher.update(view[:count])
                 if promised is not None:
                     md5.update(view[:count])
                 position += count
         if promised is not None and self._parts.hashes_are_md5 and md5.hexdigest() != promised:
             raise CorruptError
-        return sha256.hexdigest()
+        return hasher.hexdigest()
 
 
 def error_code(error: Any) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, JsonValue, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import to_json
 
 from resources.errors import UserError
@@ -34,6 +34,11 @@ class ManifestFile(Record):
     size: int
     """Bytes."""
     sha256: str
+    """What names the file's bytes, here and in everything that is stated about them."""
+    blake3: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What a download is compared with: as strong as sha256, and computed several times as fast.
+    None in the manifests of older releases. The artifact's digest does not cover it, so that those
+    releases and newer ones name the same files alike."""
 
 
 class Manifest(Record):

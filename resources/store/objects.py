@@ -17,11 +17,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from resources.errors import UserError
-from resources.sources.s3_download import ChangedError, CorruptError, Version, download
+from resources.sources.s3_download import ChangedError, CorruptError, Hasher, Version, download
 from resources.store.upload import PART, put_file, put_in_parts, unfinished_uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
@@ -184,8 +184,8 @@ class Bucket:
                         raise
         return [upload.key for upload in ended]
 
-    def download(self, key: str, path: Path) -> str | None:
-        """Download an object, a large one in ranges; its sha256, or None when it does not exist.
+    def download(self, key: str, path: Path, hasher: Callable[[], Hasher]) -> str | None:
+        """Download an object, a large one in ranges; its digest, or None when it does not exist.
 
         Raises:
             UserError: it changed meanwhile, or other bytes arrived than the server promised.
@@ -195,7 +195,7 @@ class Bucket:
             try:
                 head = self._client.head_object(Bucket=self.name, Key=key)
                 version = Version(self.name, key, head["ContentLength"], head["ETag"])
-                return download(self._client, version, path)
+                return download(self._client, version, path, hasher=hasher)
             except self._client.exceptions.ClientError as error:
                 if _code(error) in _ABSENT:
                     return None

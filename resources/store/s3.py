@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
+from resources.store.arrival import download_files
 from resources.store.artifact import Artifact, Draft
 from resources.store.lease import LEASES, lease_name
 from resources.store.manifest import (
@@ -239,16 +240,8 @@ class S3Store:
         doing = f"downloading {describe(manifest.key, manifest.partition)}"
         with staging_folder(self.cache, doing, lambda: manifest.size) as staging:
             staged = staging / "version"
-            for file in manifest.files:
-                place = staged / FILES / file.path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                source = self._object(self._files(manifest) / file.path)
-                arrived = self._bucket.download(source, place)
-                if arrived != file.sha256:
-                    raise UserError(
-                        f"{self._uri(source)} is {_wrong(arrived, file.sha256)}: materialize "
-                        f"{describe(manifest.key, manifest.partition)} again"
-                    )
+            files = self._object(self._files(manifest))
+            download_files(self._bucket, files, manifest, staged / FILES)
             complete_version(staged, manifest)
             make_folders(target.parent, self.cache)
             install_version(staged, manifest, target)
@@ -296,9 +289,3 @@ class S3Store:
 
     def _uri(self, name: str) -> str:
         return f"s3://{self._bucket.name}/{name}"
-
-
-def _wrong(arrived: str | None, expected: str) -> str:
-    if arrived is None:
-        return "missing or not what was published (there is no such object)"
-    return f"missing or not what was published (sha256 {arrived}, published {expected})"

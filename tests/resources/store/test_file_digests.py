@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from resources.store import file_digests
 from resources.store.file_digests import FileDigests
@@ -16,13 +18,13 @@ from resources.store.file_digests import FileDigests
 def reads(monkeypatch) -> list[Path]:
     """The files that are read."""
     read: list[Path] = []
-    real = file_digests.sha256_of
+    real = file_digests.digests_of
 
-    def sha256_of(path: Path) -> str:
+    def digests_of(path: Path) -> tuple[str, str]:
         read.append(path)
         return real(path)
 
-    monkeypatch.setattr(file_digests, "sha256_of", sha256_of)
+    monkeypatch.setattr(file_digests, "digests_of", digests_of)
     return read
 
 
@@ -31,9 +33,17 @@ def test_a_file_is_read_once(tmp_path, reads):
     digests = FileDigests(tmp_path)
     first = digests.of("a")
     assert (first.path, first.size) == ("a", 3)
-    assert first.sha256 == hashlib.sha256(b"one").hexdigest()
     assert digests.of("a") == first
     assert reads == [tmp_path / "a"]
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 18) - 1, 1 << 18, (1 << 19) + 1])
+def test_both_digests_are_of_the_whole_file(tmp_path, size):
+    content = random.Random(size).randbytes(size)
+    (tmp_path / "a").write_bytes(content)
+    file = FileDigests(tmp_path).of("a")
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert file.blake3 == blake3(content).hexdigest()
 
 
 def test_a_file_that_was_written_again_is_read_again(tmp_path):

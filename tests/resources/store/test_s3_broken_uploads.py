@@ -9,6 +9,7 @@ import signal
 from datetime import timedelta
 
 import pytest
+from blake3 import blake3
 
 from resources.errors import UserError
 from resources.store import ArtifactStore
@@ -173,6 +174,6 @@ def test_a_download_names_the_checksum_that_it_has_and_the_one_that_was_publishe
     key = artifact.uri.split("/", 3)[3] + "/model.bin"
     s3_client.put_object(Bucket=bucket, Key=key, Body=b"Weights")
     elsewhere = ArtifactStore(**(s3_store.model_dump() | {"cache_dir": str(tmp_path / "else")}))
-    found, published = (hashlib.sha256(text).hexdigest() for text in (b"Weights", b"weights"))
-    with pytest.raises(UserError, match=f"sha256 {found}, published {published}"):
+    found, published = (blake3(text).hexdigest() for text in (b"Weights", b"weights"))
+    with pytest.raises(UserError, match=f"blake3 {found}, published {published}"):
         _ = elsewhere.open(KEY, None).path

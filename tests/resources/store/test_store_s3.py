@@ -11,6 +11,7 @@ import pytest
 
 from resources.errors import UserError
 from resources.store import ArtifactStore
+from resources.store.manifest import encode_json
 from resources.store.objects import Bucket
 
 KEY = ["demo", "model"]
@@ -27,6 +28,17 @@ def objects(s3_client, bucket: str) -> dict[str, str]:
     """Key and ETag of every object."""
     page = s3_client.list_objects_v2(Bucket=bucket)
     return {item["Key"]: item["LastModified"] for item in page.get("Contents", [])}
+
+
+def forget_blake3(s3_client, bucket: str, artifact) -> bytes:
+    """Give the artifact the manifest that a release without BLAKE3 wrote; its bytes."""
+    key = f"{PREFIX}/versions/{artifact.digest}/manifest.json"
+    manifest = json.loads(s3_client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    for file in manifest["files"]:
+        del file["blake3"]
+    older = encode_json(manifest)
+    s3_client.put_object(Bucket=bucket, Key=key, Body=older)
+    return older
 
 
 @pytest.fixture
@@ -82,20 +94,38 @@ def test_a_cached_folder_that_was_removed_is_downloaded_again(s3_store):
 
 
 @pytest.mark.parametrize("damage", ["flip", "delete"])
-def test_a_download_that_is_not_what_was_published_is_refused(
-    s3_store, other_machine, s3_client, bucket, damage
+@pytest.mark.parametrize("published_by", ["this release", "an older one"])
+def test_a_download_that_is_not_what_was_published_is_refused(  # noqa: PLR0917 - fixtures
+    s3_store, other_machine, s3_client, bucket, published_by, damage
 ):
     artifact = publish(s3_store, "weights")
+    if published_by == "an older one":
+        forget_blake3(s3_client, bucket, artifact)
     key = artifact.uri.split("/", 3)[3] + "/model.bin"
     if damage == "flip":
         s3_client.put_object(Bucket=bucket, Key=key, Body=b"Weights")
+        found = "blake3 " if published_by == "this release" else "sha256 "
     else:
         s3_client.delete_object(Bucket=bucket, Key=key)
+        found = "there is no such object"
 
-    with pytest.raises(UserError, match=r"model.bin is missing or not .* materialize demo/model"):
+    problem = rf"model.bin is missing or not .* \({found}.* materialize demo/model"
+    with pytest.raises(UserError, match=problem):
         _ = other_machine.open(KEY, None).path
     assert not list(Path(other_machine.cache_dir).glob("**/model.bin"))
     assert s3_store.verify(artifact) == ["model.bin"]
+
+
+def test_what_an_older_release_published_is_read_and_its_manifest_stays_as_it_is(
+    s3_store, other_machine, s3_client, bucket
+):
+    artifact = publish(s3_store, "weights", run="a")
+    older = forget_blake3(s3_client, bucket, artifact)
+
+    assert other_machine.open(KEY, None).file("model.bin").read_text() == "weights"
+    copy = Path(other_machine.cache_dir).glob("**/manifest.json")
+    assert [manifest.read_bytes() for manifest in copy] == [older]
+    assert publish(s3_store, "weights", run="a").digest == artifact.digest, "the same version"
 
 
 def test_verifying_reads_the_cached_copy_too(s3_store):
