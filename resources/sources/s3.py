@@ -14,6 +14,7 @@ went or changed since they were read: the drop was not complete.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -215,7 +216,7 @@ def _download(
         limit.add(what, max(0, wanted.size - seen.size))
         refuse_what_does_not_fit(what, wanted.size, into)
         try:
-            sha256 = download(client, wanted, target, sleep)
+            sha256 = download(client, wanted, target, hashlib.sha256, sleep)
         except ChangedError:
             problem = "changes while it is read: wait until it is written, then run again"
         except CorruptError:

@@ -121,8 +121,8 @@ def download(
     client: Any,
     version: Version,
     target: Path,
+    hasher: Callable[[], Hasher],
     sleep: Callable[[float], None] = time.sleep,
-    hasher: Callable[[], Hasher] = hashlib.sha256,
 ) -> str:
     """Write the object to ``target``, which appears when it is complete; its digest.
 
@@ -130,8 +130,8 @@ def download(
         client: boto3's, of S3.
         version: what is wanted.
         target: a path in a folder that exists.
+        hasher: makes what computes the digest, such as ``hashlib.sha256``.
         sleep: waits before what failed is tried again.
-        hasher: makes what computes the digest.
 
     Raises:
         ChangedError: it was written again, or removed.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from blake3 import blake3
+
 from resources.errors import UserError
 from resources.store.names import describe
 
@@ -30,11 +32,11 @@ def download_files(bucket: Bucket, prefix: str, manifest: Manifest, into: Path) 
     for file in manifest.files:
         place = into / file.path
         place.parent.mkdir(parents=True, exist_ok=True)
-        name, published, hasher = _promised(file)
+        algorithm, published, hasher = _compared(file)
         key = f"{prefix}/{file.path}"
         arrived = bucket.download(key, place, hasher)
         if arrived != published:
-            found = "there is no such object" if arrived is None else f"{name} {arrived}"
+            found = "there is no such object" if arrived is None else f"{algorithm} {arrived}"
             raise UserError(
                 f"s3://{bucket.name}/{key} is missing or not what was published ({found}, "
                 f"published {published}): materialize "
@@ -42,10 +44,8 @@ def download_files(bucket: Bucket, prefix: str, manifest: Manifest, into: Path) 
             )
 
 
-def _promised(file: ManifestFile) -> tuple[str, str, Callable[[], Hasher]]:
-    """The digest that is computed fastest: its name, its value, and what computes it."""
-    from blake3 import blake3  # not with the code location, which downloads nothing
-
+def _compared(file: ManifestFile) -> tuple[str, str, Callable[[], Hasher]]:
+    """The digest that a download is compared with: its name, its value, and what computes it."""
     if file.blake3 is None:
         return "sha256", file.sha256, hashlib.sha256
     return "blake3", file.blake3, blake3

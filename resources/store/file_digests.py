@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from blake3 import blake3
+
 from resources.store.manifest import ManifestFile
 
 _BLOCK = 1 << 18
@@ -33,8 +35,8 @@ class FileDigests:
         version = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         known, file = self._known.get(name, ((), None))
         if file is None or known != version:
-            sha256, blake3 = digests_of(path)
-            file = ManifestFile(path=name, size=status.st_size, sha256=sha256, blake3=blake3)
+            sha256, blake3_ = digests_of(path)
+            file = ManifestFile(path=name, size=status.st_size, sha256=sha256, blake3=blake3_)
             self._known[name] = version, file
         return file
 
@@ -45,13 +47,11 @@ def digests_of(path: Path) -> tuple[str, str]:
     Raises:
         OSError: it cannot be read.
     """
-    from blake3 import blake3  # not with the code location, which hashes no files
-
-    sha256, fast = hashlib.sha256(), blake3()
+    sha256, blake3_ = hashlib.sha256(), blake3()
     block = bytearray(_BLOCK)
     view = memoryview(block)
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
             sha256.update(view[:count])
-            fast.update(view[:count])
-    return sha256.hexdigest(), fast.hexdigest()
+            blake3_.update(view[:count])
+    return sha256.hexdigest(), blake3_.hexdigest()

@@ -35,10 +35,11 @@ class ManifestFile(Record):
     """Bytes."""
     sha256: str
     """What names the file's bytes, here and in everything that is stated about them."""
-    blake3: str | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What a download is compared with: as strong as sha256, and computed several times as fast.
-    None in the manifests of older releases. The artifact's digest does not cover it, so that those
-    releases and newer ones name the same files alike."""
+    blake3: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", exclude_if=lambda value: value is None
+    )
+    """What a download is compared with: as strong as sha256, and on x86 computed several times as
+    fast. None in the manifests of older releases."""
 
 
 class Manifest(Record):
@@ -50,7 +51,7 @@ class Manifest(Record):
     key: tuple[str, ...]
     partition: str | None
     digest: str
-    """Over the files' paths, sizes and sha256: the same files have the same digest."""
+    """Over the files' paths, sizes, sha256 and blake3: the same files have the same digest."""
     data_version: str
     """Dagster's data version; the digest, unless the producer chose another."""
     created_at: str
@@ -115,10 +116,16 @@ def encode_json(manifest: Mapping[str, JsonValue]) -> bytes:
 
 
 def digest_of(files: Iterable[ManifestFile]) -> str:
-    """The artifact's digest: sha256 over path, size and sha256 of each file, sorted by path."""
+    """The artifact's digest: sha256 over what is stated of each file, sorted by path.
+
+    It covers what a download is compared with, so that other bytes never go by the same digest.
+    """
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.path):
-        digest.update(f"{file.path}\0{file.size}\0{file.sha256}\n".encode())
+        stated = [file.path, str(file.size), file.sha256]
+        if file.blake3 is not None:  # which older releases did not have
+            stated.append(file.blake3)
+        digest.update(("\0".join(stated) + "\n").encode())
     return digest.hexdigest()
 
 

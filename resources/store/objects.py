@@ -195,7 +195,7 @@ class Bucket:
             try:
                 head = self._client.head_object(Bucket=self.name, Key=key)
                 version = Version(self.name, key, head["ContentLength"], head["ETag"])
-                return download(self._client, version, path, hasher=hasher)
+                return download(self._client, version, path, hasher)
             except self._client.exceptions.ClientError as error:
                 if _code(error) in _ABSENT:
                     return None

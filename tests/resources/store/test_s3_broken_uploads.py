@@ -9,9 +9,7 @@ import signal
 from datetime import timedelta
 
 import pytest
-from blake3 import blake3
 
-from resources.errors import UserError
 from resources.store import ArtifactStore
 from resources.store import objects as objects_module
 from resources.store import upload as upload_module
@@ -165,15 +163,3 @@ def test_an_upload_that_changed_on_its_way_is_refused_by_the_server(
     monkeypatch.setattr(upload_module, "_in_base64", lambda _: "AAAAAA==")
     with pytest.raises(Exception, match="BadDigest"):
         Bucket(bucket, s3_store.s3_endpoint_url, "").upload(file, "x", "0" * 64)
-
-
-def test_a_download_names_the_checksum_that_it_has_and_the_one_that_was_published(
-    s3_store, s3_client, bucket, tmp_path
-):
-    artifact = publish(s3_store, b"weights")
-    key = artifact.uri.split("/", 3)[3] + "/model.bin"
-    s3_client.put_object(Bucket=bucket, Key=key, Body=b"Weights")
-    elsewhere = ArtifactStore(**(s3_store.model_dump() | {"cache_dir": str(tmp_path / "else")}))
-    found, published = (blake3(text).hexdigest() for text in (b"Weights", b"weights"))
-    with pytest.raises(UserError, match=f"blake3 {found}, published {published}"):
-        _ = elsewhere.open(KEY, None).path

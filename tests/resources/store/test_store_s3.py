@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from resources.errors import UserError
-from resources.store import ArtifactStore
-from resources.store.manifest import encode_json
+from resources.store import ArtifactStore, file_digests
+from resources.store.manifest import encode_manifest, sha256_of
+from resources.store.names import MANIFEST
 from resources.store.objects import Bucket
 
 KEY = ["demo", "model"]
@@ -30,15 +33,11 @@ def objects(s3_client, bucket: str) -> dict[str, str]:
     return {item["Key"]: item["LastModified"] for item in page.get("Contents", [])}
 
 
-def forget_blake3(s3_client, bucket: str, artifact) -> bytes:
-    """Give the artifact the manifest that a release without BLAKE3 wrote; its bytes."""
-    key = f"{PREFIX}/versions/{artifact.digest}/manifest.json"
-    manifest = json.loads(s3_client.get_object(Bucket=bucket, Key=key)["Body"].read())
-    for file in manifest["files"]:
-        del file["blake3"]
-    older = encode_json(manifest)
-    s3_client.put_object(Bucket=bucket, Key=key, Body=older)
-    return older
+def publish_as_an_older_release(monkeypatch, store: ArtifactStore, text: str):
+    """Publish with a manifest that has no BLAKE3."""
+    with monkeypatch.context() as older:
+        older.setattr(file_digests, "digests_of", lambda path: (sha256_of(path), None))
+        return publish(store, text)
 
 
 @pytest.fixture
@@ -93,39 +92,69 @@ def test_a_cached_folder_that_was_removed_is_downloaded_again(s3_store):
     assert artifact.file("model.bin").read_text() == "weights"
 
 
+@pytest.mark.parametrize("broken", ["config.json", "model/0.bin", "model/1.bin"])
 @pytest.mark.parametrize("damage", ["flip", "delete"])
-@pytest.mark.parametrize("published_by", ["this release", "an older one"])
-def test_a_download_that_is_not_what_was_published_is_refused(  # noqa: PLR0917 - fixtures
-    s3_store, other_machine, s3_client, bucket, published_by, damage
+def test_a_download_that_is_not_what_was_published_is_refused(
+    s3_store, other_machine, s3_client, broken, damage
 ):
-    artifact = publish(s3_store, "weights")
-    if published_by == "an older one":
-        forget_blake3(s3_client, bucket, artifact)
-    key = artifact.uri.split("/", 3)[3] + "/model.bin"
+    names = ["config.json", "model/0.bin", "model/1.bin"]
+    with s3_store.publish(KEY, "drop-1") as draft:
+        (draft.path / "model").mkdir()
+        for name in names:
+            (draft.path / name).write_text("weights")
+    artifact = draft.artifact
+    _, _, bucket, files = artifact.uri.split("/", 3)
+    place = {"Bucket": bucket, "Key": f"{files}/{broken}"}
     if damage == "flip":
-        s3_client.put_object(Bucket=bucket, Key=key, Body=b"Weights")
-        found = "blake3 " if published_by == "this release" else "sha256 "
+        s3_client.put_object(**place, Body=b"Weights")
+        found, published = (blake3(text).hexdigest() for text in (b"Weights", b"weights"))
+        problem = f"(blake3 {found}, published {published})"
     else:
-        s3_client.delete_object(Bucket=bucket, Key=key)
-        found = "there is no such object"
+        s3_client.delete_object(**place)
+        problem = "(there is no such object, published "
 
-    problem = rf"model.bin is missing or not .* \({found}.* materialize demo/model"
-    with pytest.raises(UserError, match=problem):
-        _ = other_machine.open(KEY, None).path
-    assert not list(Path(other_machine.cache_dir).glob("**/model.bin"))
-    assert s3_store.verify(artifact) == ["model.bin"]
+    message = f"{artifact.uri}/{broken} is missing or not what was published {problem}"
+    with pytest.raises(UserError, match=re.escape(message)) as refused:
+        _ = other_machine.open(KEY, "drop-1").path
+    assert str(refused.value).endswith("materialize demo/model, partition drop-1 again")
+    assert not list(Path(other_machine.cache_dir).glob(f"**/{broken}"))
+    assert s3_store.verify(artifact) == [broken]
 
 
-def test_what_an_older_release_published_is_read_and_its_manifest_stays_as_it_is(
-    s3_store, other_machine, s3_client, bucket
+def test_what_an_older_release_published_is_compared_with_its_sha256(
+    s3_store, other_machine, s3_client, bucket, monkeypatch
 ):
-    artifact = publish(s3_store, "weights", run="a")
-    older = forget_blake3(s3_client, bucket, artifact)
+    older = publish_as_an_older_release(monkeypatch, s3_store, "weights")
+    there = s3_client.get_object(Bucket=bucket, Key=f"{PREFIX}/versions/{older.digest}/{MANIFEST}")
 
     assert other_machine.open(KEY, None).file("model.bin").read_text() == "weights"
-    copy = Path(other_machine.cache_dir).glob("**/manifest.json")
-    assert [manifest.read_bytes() for manifest in copy] == [older]
-    assert publish(s3_store, "weights", run="a").digest == artifact.digest, "the same version"
+    [copy] = Path(other_machine.cache_dir).glob(f"**/{MANIFEST}")
+    assert copy.read_bytes() == there["Body"].read(), "as it was stated, and perhaps signed"
+    assert "blake3" not in copy.read_text()
+
+    shutil.rmtree(other_machine.cache_dir)
+    key = older.uri.split("/", 3)[3] + "/model.bin"
+    s3_client.put_object(Bucket=bucket, Key=key, Body=b"Weights")
+    with pytest.raises(UserError, match=r"\(sha256 [0-9a-f]{64}, published [0-9a-f]{64}\)"):
+        _ = other_machine.open(KEY, None).path
+
+
+def test_other_bytes_never_go_by_the_digest_of_what_was_published(
+    s3_store, other_machine, s3_client, bucket
+):
+    artifact = publish(s3_store, "weights")
+    version = f"{PREFIX}/versions/{artifact.digest}"
+    manifest = json.loads(encode_manifest(artifact.manifest))
+    manifest["files"][0]["blake3"] = blake3(b"Weights").hexdigest()
+    s3_client.put_object(Bucket=bucket, Key=f"{version}/files/model.bin", Body=b"Weights")
+    s3_client.put_object(
+        Bucket=bucket, Key=f"{version}/{MANIFEST}", Body=json.dumps(manifest).encode()
+    )
+
+    with pytest.raises(UserError, match="is damaged"):
+        _ = other_machine.open(KEY, None).path
+    publish(s3_store, "weights")
+    assert other_machine.open(KEY, None).file("model.bin").read_text() == "weights"
 
 
 def test_verifying_reads_the_cached_copy_too(s3_store):

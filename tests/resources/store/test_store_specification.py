@@ -13,7 +13,8 @@ import pytest
 
 from resources.errors import UserError
 from resources.store import Artifact, ArtifactStore, LeaseLostError
-from resources.store.manifest import ManifestFile, digest_of, sha256_of
+from resources.store.file_digests import FileDigests
+from resources.store.manifest import digest_of, sha256_of
 
 KEY = ["demo", "split_dataset"]
 DROP = "2024-05-01"
@@ -61,8 +62,8 @@ def test_the_digest_is_of_paths_sizes_and_bytes_and_is_the_default_data_version(
     renamed = publish(store, {"a": "x", "c": "y"})
     again = publish(store, {"b": "y", "a": "x"}, note="third")
 
-    files = [ManifestFile(path=n, size=1, sha256=sha256_of(one.file(n))) for n in ("b", "a")]
-    assert one.digest == one.data_version == digest_of(files)
+    digests = FileDigests(one.path)
+    assert one.digest == one.data_version == digest_of([digests.of("b"), digests.of("a")])
     assert renamed.digest != one.digest
     assert again.digest == one.digest
 
