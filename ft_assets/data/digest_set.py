@@ -3,7 +3,8 @@
 Keys are added in blocks and lie in sorted runs. A new run is merged with its neighbour as soon as
 that is no longer twice as long, so there are few runs and each key is merged a logarithmic number
 of times. When the runs in memory hold more keys than the bound, they become one file that is
-mapped, not read; many files are merged into one.
+mapped, not read; many files are merged into one. The files have no names: what no set maps any more
+is gone, and so is what a killed process had.
 
 Memory: 2 MB, 16 bytes per key up to the bound, a range of keys once more while runs are merged, and
 pages of the mapped files, which the system takes back when it needs them.
@@ -11,6 +12,7 @@ pages of the mapped files, which the system takes back when it needs them.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
@@ -41,8 +43,6 @@ class _Run:
 
     high: Keys
     low: Keys
-    files: tuple[Path, ...] = ()
-    """Where the halves are mapped from; none in memory."""
     pages: tuple[mmap, ...] = ()
     """The memory of the halves of a long run."""
 
@@ -50,7 +50,8 @@ class _Run:
         found = np.zeros(len(high), np.bool_)
         asked = np.arange(len(high))
         places = np.searchsorted(self.high, high)
-        # One round, as good as always: keys with equal high and other low halves take another.
+        # One round, as good as always: keys with equal high and other low halves take another,
+        # of which digests have few.
         while asked.size:
             inside = places < len(self.high)
             asked, places = asked[inside], places[inside]
@@ -79,17 +80,16 @@ class DigestSet:
     """Which digests have been there before.
 
     Args:
-        folder: where keys beyond the bound go, in a folder of this set's own; whoever made
-            ``folder`` removes it.
+        folder: on whose disk keys go beyond the bound.
         keys_in_memory: the bound.
+
+    An error while keys are added, such as a full disk, leaves a set that is of no use.
     """
 
     def __init__(self, folder: Path, keys_in_memory: int = KEYS_IN_MEMORY) -> None:
-        self._parent = folder
-        self._folder: Path | None = None
+        self._folder = folder
         self._bound = keys_in_memory
         self._files: list[_Run] = []
-        self._files_made = 0
         self._runs: list[_Run] = []
         self._length = 0
         self._begun = np.zeros(2**_LEADING, np.bool_)
@@ -139,21 +139,13 @@ class DigestSet:
         self._files.append(self._file(self._runs))
         self._runs = []
         if len(self._files) == _FILES:
-            before = self._files
-            self._files = [self._file(before)]
-            for run in before:
-                for file in run.files:
-                    file.unlink()
+            self._files = [self._file(self._files)]
 
     def _file(self, runs: list[_Run]) -> _Run:
         """The runs in one file per half; those in memory are of no use afterwards."""
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(dir=self._parent, prefix=".digests-"))
-        self._files_made += 1
         length = sum(len(run.high) for run in runs)
-        files = tuple(self._folder / f"{self._files_made}-{half}" for half in ("high", "low"))
-        high, low = (_mapped(file, length) for file in files)
-        file = _Run(high, low, files)
+        high, low = (_mapped(self._folder, length) for _ in range(2))
+        file = _Run(high, low)
         _merge(runs, file)
         return file
 
@@ -191,9 +183,16 @@ def _empty(length: int) -> _Run:
     return _Run(high, low, pages=pages)
 
 
-def _mapped(file: Path, length: int) -> Keys:
-    keys: Keys = np.memmap(file, np.uint64, "w+", shape=(length,))
-    return np.asarray(keys)  # the plain class is faster
+def _mapped(folder: Path, length: int) -> Keys:
+    """A half in a new file.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        # Room that is only missed when a mapped page is written kills the process (SIGBUS).
+        os.posix_fallocate(file.fileno(), 0, length * _HALF)
+        return np.frombuffer(mmap(file.fileno(), length * _HALF), np.uint64)
 
 
 def _limits(parts: int) -> list[np.uint64]:

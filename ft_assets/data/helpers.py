@@ -170,9 +170,9 @@ class Helper:
         code = self._process.wait(timeout=60)  # its end of the pipe is closed already
         how = f"ended with code {code}"
         if code < 0:
-            how = f"was killed ({signal.Signals(-code).name})"
+            how = f"was killed by signal {-code}"
         if code == -signal.SIGKILL:
-            how += ", as the system does when memory runs out"
+            how += " (SIGKILL), as the system does when memory runs out"
         return ChildProcessError(
             f"{path.name}: a process that helps with its rows {how}: run it again"
         )

@@ -179,7 +179,7 @@ def _is_elsewhere(filename: object, root: Path) -> bool:
 def _disk_full_message(root: Path, folder: Path, doing: str, expected: int) -> str:
     staged = sum(entry.lstat().st_size for entry in _entries(folder) if not entry.is_dir())
     free = shutil.disk_usage(_existing(root)).free + staged  # what was staged is about to go
-    needed = f"about {_in_words(expected)}" if expected > staged else f"over {_in_words(staged)}"
+    needed = f"about {_in_words(expected)}" if expected > free else "more"
     return (
         f"disk full while {doing}: {_existing(root)} has {_in_words(free)} free, needed {needed}; "
         "free space or set FT_HOME or the store's folders elsewhere"

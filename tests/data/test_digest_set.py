@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ft_assets.data import digest_set
 from ft_assets.data.digest_set import DigestSet
+from tests.support.small_disk import small_disk
 
 
 def keys(*pairs: tuple[int, int]) -> np.ndarray:
@@ -59,14 +60,38 @@ def test_many_random_keys_are_found_again_and_others_are_not(
     assert len(digests) == 20_000
 
 
-def test_beyond_the_bound_keys_lie_in_few_files_and_those_merged_are_removed(tmp_path):
+def mapped_files(folder: Path) -> list[int]:
+    """Bytes of the files of this folder that this process has mapped, with a name or without."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    places = [line.split()[0].split("-") for line in maps if f"{folder}/" in line]
+    return [int(end, 16) - int(begin, 16) for begin, end in places]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is mapped")
+def test_beyond_the_bound_keys_lie_in_few_files_that_are_gone_with_the_set(tmp_path):
     rng = np.random.default_rng(6)
     digests = DigestSet(tmp_path, keys_in_memory=99)
     for _ in range(60):
         digests.add(rng.integers(0, 2**64, (100, 2), np.uint64))
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = mapped_files(tmp_path)
     assert 0 < len(files) < 16
-    assert sum(file.stat().st_size for file in files) >= 60 * 100 * 16
+    assert sum(files) >= 60 * 100 * 16
+    assert list(tmp_path.iterdir()) == [], "a killed process leaves nothing"
+    del digests
+    assert mapped_files(tmp_path) == []
+
+
+def test_a_full_disk_is_an_error_and_does_not_kill_the_process(tmp_path):
+    rng = np.random.default_rng(7)
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
+        digests = DigestSet(disk, keys_in_memory=1_000)
+
+        def fill() -> None:
+            for _ in range(80):
+                digests.add(rng.integers(0, 2**64, (1_000, 2), np.uint64))
+
+        with pytest.raises(OSError, match="No space left"):
+            fill()
 
 
 def test_within_the_bound_nothing_is_written(tmp_path):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import count
 
 import pytest
 
 from resources.store import ArtifactStore
 from tests.support.seaweedfs import seaweedfs
+from tests.support.small_disk import small_disk as mount_disk
 
 
 @pytest.fixture(scope="session")
@@ -99,19 +101,7 @@ def kill_before():
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mount a file system of its own: ``small_disk("size=4m")``; needs root."""
-    mounted = []
-
-    def mount(options: str):
-        folder = tmp_path / f"disk-{len(mounted)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode != 0:
-            pytest.skip(f"mounting a small tmpfs needs root: {result.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    """Mount a file system of its own: ``small_disk("size=4m")``."""
+    with ExitStack() as mounted:
+        names = (f"disk-{number}" for number in count())
+        yield lambda options: mounted.enter_context(mount_disk(tmp_path / next(names), options))

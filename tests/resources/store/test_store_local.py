@@ -262,6 +262,16 @@ def test_a_disk_that_is_full_while_writing_says_what_is_free_and_needed(small_di
     assert store.open(KEY, None).file("model.bin").stat().st_size == 3_000_000
 
 
+def test_an_estimate_that_would_fit_is_not_said_to_be_what_is_needed(small_disk):
+    store = ArtifactStore(root=str(small_disk("size=2m")))
+    publish(store, "a small one")
+    with (
+        pytest.raises(UserError, match=r" has 2\.\d MB free, needed more; free space"),
+        store.publish(KEY, None) as draft,
+    ):
+        (draft.path / "model.bin").write_bytes(b"y" * 3_000_000)
+
+
 @pytest.mark.parametrize("wrap", [RuntimeError, ValueError])
 def test_a_full_disk_is_recognised_inside_a_librarys_own_exception(small_disk, wrap):
     store = ArtifactStore(root=str(small_disk("size=1m")))

@@ -14,6 +14,7 @@ from ft_assets.training.in_process.checkpoints import (
 from ft_assets.training.outcome import TrainOutcome
 from ft_assets.training.plan import TrainPlan
 from resources.errors import UserError
+from tests.support.small_disk import small_disk as mount_disk
 from tests.support.training_runs import (
     RESUMABLE,
     run,
@@ -25,18 +26,8 @@ from tests.support.training_runs import (
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """The folder of the run, on a file system of its own."""
-    folder = tmp_path / "run"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"mounting a small tmpfs needs root: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mount_disk(tmp_path / "run", "size=16k") as folder:
+        yield folder
 
 
 def resize(disk: Path, size: str) -> None:
