@@ -28,8 +28,9 @@ from resources.sources.retries import ATTEMPTS, wait_before_retry
 
 PART = 32 << 20
 """Bytes of one range: each request costs milliseconds of this process."""
-THREADS = 8
-"""One connection to a distant server is slower than the network."""
+THREADS = min(8, 2 * (os.cpu_count() or 4))
+"""One connection to a distant server is slower than the network; of more than two per core, some
+wait for the others."""
 _BLOCK = 1 << 18
 """Bytes that are written at a time: smaller ones wait more often for each other, and for much
 larger ones the system looks long for room."""
