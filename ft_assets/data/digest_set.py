@@ -191,7 +191,10 @@ def _mapped(folder: Path, length: int) -> Keys:
     """
     with tempfile.TemporaryFile(dir=folder) as file:
         # Room that is only missed when a mapped page is written kills the process (SIGBUS).
-        os.posix_fallocate(file.fileno(), 0, length * _HALF)
+        reserve = getattr(os, "posix_fallocate", None)  # which macOS does not have
+        if reserve is not None:
+            reserve(file.fileno(), 0, length * _HALF)
+        file.truncate(length * _HALF)
         return np.frombuffer(mmap(file.fileno(), length * _HALF), np.uint64)
 
 
