@@ -9,9 +9,9 @@ defaults.
 Each measurement is a process of its own, the sides take turns, and the server (SeaweedFS) runs
 beside them on the same machine. All downloads come first: with uploads in between (``--mixed``)
 both sides take more processor time for the same work, probably since a virtual machine gives its
-free memory back to its host meanwhile and has to ask for it again. Peak memory is the largest resident set of that process, all of
-Python and boto3 included. Prints one JSON object with medians and the targets: ratios of rates
-above 1 are in favour of ours.
+free memory back to its host meanwhile and has to ask for it again. Peak memory is the largest
+resident set of that process, all of Python and boto3 included. Prints one JSON object with medians
+and the targets: ratios of rates above 1 are in favour of ours.
 """
 
 from __future__ import annotations

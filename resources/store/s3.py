@@ -15,8 +15,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from resources.errors import UserError
-from resources.store.download import download_files
 from resources.store.artifact import Artifact, Draft
+from resources.store.download import download_files
 from resources.store.lease import LEASES, lease_name
 from resources.store.manifest import (
     Manifest,
