@@ -170,12 +170,20 @@ class Helper:
         code = self._process.wait(timeout=60)  # its end of the pipe is closed already
         how = f"ended with code {code}"
         if code < 0:
-            how = f"was killed by signal {-code}"
+            how = f"was killed ({_name_of(-code)})"
         if code == -signal.SIGKILL:
-            how += " (SIGKILL), as the system does when memory runs out"
+            how += ", as the system does when memory runs out"
         return ChildProcessError(
             f"{path.name}: a process that helps with its rows {how}: run it again"
         )
+
+
+def _name_of(number: int) -> str:
+    """A signal's name; real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _widen(pipe: BinaryIO) -> None:

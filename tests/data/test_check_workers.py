@@ -207,6 +207,15 @@ def written(workers: CheckWorkers, rows: Path, out: LineWriter) -> None:
         part.write_to(out)
 
 
+def test_a_helper_that_is_ended_by_a_signal_without_a_name_is_an_error(many_rows):
+    with CheckWorkers(Checker(), 2, Path(os.devnull)) as workers:
+        parts = workers.parts(many_rows, 0, lambda: 0)
+        next(parts)
+        helpers_left()[0].send_signal(signal.SIGRTMIN + 2)
+        with pytest.raises(ChildProcessError, match=r"killed \(signal \d+\): run it again"):
+            list(parts)
+
+
 def test_a_helper_that_is_killed_before_it_wrote_all_is_an_error(many_rows, tmp_path):
     with (
         writing(tmp_path / "rows.jsonl") as out,
