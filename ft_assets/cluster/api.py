@@ -31,13 +31,15 @@ class StepApi:
             closely: read the events although all looks well: a replacement runs well too.
         """
         found = self.job(namespace, job)
-        pods = self._list(
-            self._core.list_namespaced_pod, namespace, label_selector=f"job-name={job}"
-        )
+        pods = self._pods(namespace, job)
         if found is not None and is_calm(pods) and not closely:
             return Observation(found, pods)
         events = self._events(namespace, job)
-        names = dict.fromkeys([*map(name_of, pods), *created_pods(job, events)])
+        created = created_pods(job, events)
+        if not set(created) <= set(map(name_of, pods)):
+            # Lost, or made since the pods were listed: a list that is newer than its event tells.
+            pods = self._pods(namespace, job)
+        names = dict.fromkeys([*map(name_of, pods), *created])
         for name in names:
             events += self._events(namespace, name)
         events.sort(key=_last_seen)
@@ -77,6 +79,11 @@ class StepApi:
                 return False
             raise
         return True
+
+    def _pods(self, namespace: str, job: str) -> list[Object]:
+        return self._list(
+            self._core.list_namespaced_pod, namespace, label_selector=f"job-name={job}"
+        )
 
     def _events(self, namespace: str, name: str) -> list[Object]:
         return self._list(

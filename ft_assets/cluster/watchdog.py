@@ -22,6 +22,7 @@ from ft_assets.cluster.watched import (
     at,
     condition,
     created_pods,
+    deletion_asked_at,
     events_on,
     name_of,
 )
@@ -36,6 +37,11 @@ def examine(seen: Observation) -> list[Finding]:
         return [finding(causes.JOB_DELETED, "the step's job is no longer there", final=True)]
     if at(job, "metadata", "deletionTimestamp") is not None:
         return [finding(causes.JOB_DELETED, "the step's job is being deleted", final=True)]
+    if _is_past_its_deadline(job, seen.pods):
+        # What its pods say, that a signal ended them, is what the deadline did to them.
+        seconds = at(job, "spec", "activeDeadlineSeconds")
+        detail = f"the job was there for longer than its deadline of {seconds} s"
+        return [finding(causes.DEADLINE, detail, final=True)]
     found = list(_job_ailments(seen, job))
     for pod in seen.pods:
         found += ailments(pod, seen.events, interrupted=seen.interrupted)
@@ -90,12 +96,8 @@ def _deadline(one: Finding, settings: WatchSettings) -> tuple[float, str]:
 def _job_ailments(seen: Observation, job: Object) -> Iterator[Finding]:
     name = name_of(job)
     lost = _lost_pods(seen, name)
-    failed = _holds(job, "Failed") or _holds(job, "FailureTarget")
-    if failed is not None and failed.get("reason") == "DeadlineExceeded":
-        seconds = at(job, "spec", "activeDeadlineSeconds")
-        detail = f"the job was there for longer than its deadline of {seconds} s"
-        yield finding(causes.DEADLINE, detail, final=True)
-    elif lost:
+    failed = _failure_of(job)
+    if lost:
         yield _why_lost(lost, seen)
     elif failed is not None:
         # A failed pod tells more, and is told of by itself.
@@ -109,6 +111,25 @@ def _job_ailments(seen: Observation, job: Object) -> Iterator[Finding]:
         yield finding(causes.SUSPENDED, "the job is suspended")
     elif not seen.pods:
         yield _no_pod(seen, name)
+
+
+def _is_past_its_deadline(job: Object, pods: Sequence[Object]) -> bool:
+    """Whether the job says so, or a pod was deleted when it was: pods go before the job says why.
+
+    Taken for a pod that somebody deleted, it would be tried again, for as long again.
+    """
+    failed = _failure_of(job)
+    if failed is not None:
+        return failed.get("reason") == "DeadlineExceeded"
+    began, limit = at(job, "status", "startTime"), at(job, "spec", "activeDeadlineSeconds")
+    if began is None or limit is None:
+        return False
+    over = datetime.fromisoformat(str(began)) + timedelta(seconds=float(limit))
+    return any(asked >= over for asked in map(deletion_asked_at, pods) if asked is not None)
+
+
+def _failure_of(job: Object) -> Object | None:
+    return _holds(job, "Failed") or _holds(job, "FailureTarget")
 
 
 def _holds(job: Object, kind: str) -> Object | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 Object = Mapping[str, Any]
@@ -84,6 +85,18 @@ def is_calm(pods: Sequence[Object]) -> bool:
         and ready is not None
         and ready.get("status") == "True"
     )
+
+
+def deletion_asked_at(thing: Object) -> datetime | None:
+    """When somebody asked for the object's deletion; None where nobody did.
+
+    Its timestamp is when the grace period ends, and not when it began.
+    """
+    ends = at(thing, "metadata", "deletionTimestamp")
+    if ends is None:
+        return None
+    grace = float(at(thing, "metadata", "deletionGracePeriodSeconds") or 0)
+    return datetime.fromisoformat(str(ends)) - timedelta(seconds=grace)
 
 
 def created_pods(job_name: str, events: Sequence[Object]) -> list[str]:

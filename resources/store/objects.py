@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.errors import UserError
 from resources.sources.s3_download import ChangedError, CorruptError, Hasher, Version, download
+from resources.store.s3_client import Service, connect, connect_for_parts
 from resources.store.upload import PART, put_file, put_in_parts, unfinished_uploads
 
 if TYPE_CHECKING:
@@ -70,14 +71,12 @@ class Bucket:
         attempts: int = _ATTEMPTS,
     ) -> None:
         self.name = name
-        self._endpoint_url = endpoint_url
-        self._region = region
-        self._timeout = timeout
-        self._attempts = attempts
+        self._service = Service(endpoint_url, region, timeout, attempts)
 
     def with_patience(self, timeout: float, attempts: int) -> Bucket:
         """The same bucket, for who must know soon that it does not answer."""
-        return Bucket(self.name, self._endpoint_url, self._region, timeout, attempts)
+        service = self._service
+        return Bucket(self.name, service.endpoint_url, service.region, timeout, attempts)
 
     def read(self, key: str) -> bytes | None:
         """A small object, or None when it does not exist."""
@@ -155,7 +154,7 @@ class Bucket:
                 return
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    put_in_parts(self._client, self.name, key, path, metadata)
+                    put_in_parts(self._client_of_parts, self.name, key, path, metadata)
                 except self._client.exceptions.ClientError as error:
                     # Another publisher of the same file has completed the upload, or ended it.
                     if _code(error) not in _GONE or attempt == _ATTEMPTS:
@@ -241,23 +240,11 @@ class Bucket:
 
     @cached_property
     def _client(self) -> Any:
-        from boto3.session import Session
-        from botocore.config import Config
+        return connect(self._service)
 
-        # Services other than AWS's rarely have a host name per bucket.
-        style = "path" if self._endpoint_url else "auto"
-        # A session of its own: boto3's shared one is not safe among threads.
-        return Session().client(
-            "s3",
-            endpoint_url=self._endpoint_url or None,
-            region_name=self._region or None,
-            config=Config(
-                retries={"mode": "standard", "max_attempts": self._attempts},
-                connect_timeout=min(self._timeout, 10),
-                read_timeout=self._timeout,
-                s3={"addressing_style": style},
-            ),
-        )
+    @cached_property
+    def _client_of_parts(self) -> Any:
+        return connect_for_parts(self._service, self._client)
 
     @contextmanager
     def _explained(self, key: str) -> Generator[None]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PART = 16 << 20
 """Bytes of one part; S3 takes at most 10,000 of them, each at most 5 GiB."""
 MAX_PARTS = 10_000
-THREADS = 8
+THREADS = 4
 """A server is busy with several parts at a time, and a distant one slower than the network."""
 _BLOCK = 1 << 18
 """Bytes of a part that a thread holds at a time."""

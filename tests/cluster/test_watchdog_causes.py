@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -74,6 +75,17 @@ def over(*, reason: str = "Error", code: int = 1, interrupted: bool = False, **s
     }  # fmt: skip
     pod = a_pod("Failed", containerStatuses=[ended], **status)
     return Observation(a_job(failed), [pod], [created()], interrupted)
+
+
+def past_the_deadline(*, deleted_at: str) -> Observation:
+    """A job of 60 s that began at 00:00:00, and the pod that SIGTERM ended after a grace of 30."""
+    job = a_job(activeDeadlineSeconds=60)
+    job["status"]["startTime"] = "2026-01-01T00:00:00Z"
+    ended = {"name": "dagster", "state": {"terminated": {"reason": "Error", "exitCode": 143}}}
+    pod = a_pod("Failed", containerStatuses=[ended])
+    ends = datetime.fromisoformat(deleted_at) + timedelta(seconds=30)
+    pod["metadata"] |= {"deletionTimestamp": ends.isoformat(), "deletionGracePeriodSeconds": 30}
+    return Observation(job, [pod], [created()])
 
 
 def running(*conditions: dict[str, Any], deleted: bool = False) -> dict[str, Any]:
@@ -296,6 +308,14 @@ TABLE: dict[str, tuple[Observation, str, Fault, str]] = {
         ),
         "DeadlineExceeded", C, "kubernetes.deadline",
     ),
+    "the job's deadline passed, which the job does not say yet": (
+        past_the_deadline(deleted_at="2026-01-01T00:01:00Z"),
+        "DeadlineExceeded", C, "kubernetes.deadline",
+    ),
+    "the pod was deleted before the job's deadline": (
+        past_the_deadline(deleted_at="2026-01-01T00:00:59Z"),
+        "Killed", R, "signal",
+    ),
     "somebody deleted the job": (Observation(None), "JobDeleted", C, "cancel its run"),
     "the pod ended without a word": (
         Observation(
@@ -312,6 +332,13 @@ def test_each_fault_has_its_cause_whose_it_is_and_a_remedy(fault):
     first = examine(seen)[0]
     assert (first.cause.name, first.cause.fault) == (cause, whose)
     assert remedy in first.remedy
+
+
+def test_a_deadline_is_one_finding_whatever_its_pods_say():
+    failed = {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}
+    seen = over(reason="Error", code=143)
+    (found,) = examine(Observation(a_job(failed, activeDeadlineSeconds=60), seen.pods, seen.events))
+    assert found.cause.name == "DeadlineExceeded"
 
 
 def test_the_clusters_own_words_are_passed_on():
