@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.errors import UserError
 from resources.sources.s3_download import ChangedError, CorruptError, Hasher, Version, download
-from resources.store.s3_client import Service, connect, connect_for_parts
+from resources.store.s3_client import Clients, Service, connect
 from resources.store.upload import PART, put_file, put_in_parts, unfinished_uploads
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Bucket:
                 return
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    put_in_parts(self._client_of_parts, self.name, key, path, metadata)
+                    put_in_parts(self._clients.parts, self.name, key, path, metadata)
                 except self._client.exceptions.ClientError as error:
                     # Another publisher of the same file has completed the upload, or ended it.
                     if _code(error) not in _GONE or attempt == _ATTEMPTS:
@@ -239,12 +239,12 @@ class Bucket:
             return written
 
     @cached_property
-    def _client(self) -> Any:
+    def _clients(self) -> Clients:
         return connect(self._service)
 
-    @cached_property
-    def _client_of_parts(self) -> Any:
-        return connect_for_parts(self._service, self._client)
+    @property
+    def _client(self) -> Any:
+        return self._clients.objects
 
     @contextmanager
     def _explained(self, key: str) -> Generator[None]:

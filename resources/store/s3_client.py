@@ -28,35 +28,38 @@ class Service:
     attempts: int
 
 
-def connect(service: Service) -> Any:
-    """A client for small objects and for what is read."""
-    return _client(service, {})
+@dataclass(frozen=True)
+class Clients:
+    """Two ways of asking one service."""
 
-
-def connect_for_parts(service: Service, client: Any) -> Any:
-    """A client whose signatures leave out what is sent, so that it is not read once more for them.
+    objects: Any
+    """For small objects, and for what is read."""
+    parts: Any
+    """For large files: its signatures leave out what is sent, so that it is read once less.
 
     A part carries its CRC-32 against accidents, and who reads the file compares it with the digests
-    of a manifest, which was sent by a client that signs. Where AWS's configuration asks for signed
-    payloads, it is the one that signs.
-
-    Args:
-        service: the service.
-        client: that of ``connect``.
+    of a manifest, which was sent by the client that signs. Where AWS's configuration asks for
+    signed payloads, it is that one.
     """
-    if client.meta.config.s3.get("payload_signing_enabled"):
-        return client
-    return _client(service, {"payload_signing_enabled": False})
 
 
-def _client(service: Service, options: dict[str, Any]) -> Any:
+def connect(service: Service) -> Clients:
+    """The clients, of a session of their own: boto3's shared one is not safe among threads."""
     from boto3.session import Session
+
+    session = Session()  # one for both: most of what a client costs is what its session loads
+    objects = _client(session, service, {})
+    if objects.meta.config.s3.get("payload_signing_enabled"):
+        return Clients(objects, objects)
+    return Clients(objects, _client(session, service, {"payload_signing_enabled": False}))
+
+
+def _client(session: Any, service: Service, options: dict[str, Any]) -> Any:
     from botocore.config import Config
 
     # Services other than AWS's rarely have a host name per bucket.
     style = "path" if service.endpoint_url else "auto"
-    # A session of its own: boto3's shared one is not safe among threads.
-    return Session().client(
+    return session.client(
         "s3",
         endpoint_url=service.endpoint_url or None,
         region_name=service.region or None,

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from resources.store import objects as objects_module
 from resources.store import upload as upload_module
 from resources.store.objects import Bucket
-from resources.store.s3_client import connect, connect_for_parts
+from resources.store.s3_client import connect
 
 PART = 5 << 20  # the smallest that S3 takes
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -35,14 +35,13 @@ def on_sending(monkeypatch):
     """Has a function called with each request just before it is sent."""
 
     def register(look) -> None:
-        for original in (connect, connect_for_parts):
-
-            def watched(*arguments, original=original):
-                client = original(*arguments)
+        def watched(service):
+            clients = connect(service)
+            for client in (clients.objects, clients.parts):
                 client.meta.events.register("before-send.s3", lambda request, **_: look(request))
-                return client
+            return clients
 
-            monkeypatch.setattr(objects_module, original.__name__, watched)
+        monkeypatch.setattr(objects_module, "connect", watched)
 
     return register
 
