@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 # The fields of a shape stand in alphabetical order; deterministic sorts the keys of plain objects.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
+_ID = 64  # hexadecimal characters
+_OPEN, _CLOSE = b'{"messages":', b"}"
 _START = hashlib.sha256()  # copied: making one anew takes as long as hashing a short row
+_START_OF_CHAT = hashlib.sha256(_OPEN)
 
 
 def canonical_bytes(row: Row) -> bytes:
@@ -34,14 +37,21 @@ def row_id(row: Row) -> str:
 
 def id_of(canonical: bytes) -> str:
     """:func:`row_id` of the row with these canonical bytes."""
-    return ids_of((canonical,))[0]
+    hashed = _START.copy()
+    hashed.update(canonical)
+    return hashed.hexdigest()
 
 
-def ids_of(canonicals: Iterable[bytes]) -> list[str]:
-    """:func:`row_id` of each row with these canonical bytes."""
-    ids: list[str] = []
-    for canonical in canonicals:
-        hashed = _START.copy()
-        hashed.update(canonical)
-        ids.append(hashed.hexdigest())
-    return ids
+def ids_of_chats(messages: Iterable[bytes]) -> list[bytes]:
+    """:func:`row_id`, as ASCII, of rows with messages and no more, by their messages' bytes.
+
+    Where they stand in :func:`canonical_bytes`; putting them there would be another copy.
+    """
+    digests: list[bytes] = []
+    for one in messages:
+        hashed = _START_OF_CHAT.copy()
+        hashed.update(one)
+        hashed.update(_CLOSE)
+        digests.append(hashed.digest())
+    digits = b"".join(digests).hex().encode()
+    return [digits[place : place + _ID] for place in range(0, len(digits), _ID)]

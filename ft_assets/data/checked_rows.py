@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
 
-from ft_assets.data.canonical import canonical_bytes, id_of, ids_of
+from ft_assets.data.canonical import canonical_bytes, id_of, ids_of_chats
 from ft_assets.data.fast_rows import (
     Looked,
     lines_looked_at,
     looked_at,
     plain_bytes,
+    plain_messages,
     row_looked_at,
 )
 from ft_assets.data.formats import RowError, RowFormat, normalize
@@ -203,19 +204,19 @@ class _Growing:
 
     def add_plain(self, looked: Looked) -> None:
         """Add plain chats: most rows are these, so what is done for each is little."""
-        canonicals = [plain_bytes(chat) for chat in looked.chats]
-        ids = ids_of(canonicals)
-        for id_, canonical in zip(ids, canonicals, strict=True):
+        messages = [plain_messages(chat) for chat in looked.chats]
+        ids = ids_of_chats(messages)
+        for id_, turns in zip(ids, messages, strict=True):
             # What row_line makes, but copied once: where the pieces of all rows are joined.
-            self._pieces += (b'{"id":"', id_.encode(), b'",', canonical[1:], b"\n")
+            self._pieces += (b'{"id":"', id_, b'","messages":', turns, b"}\n")
         self._good += len(ids)
-        self.size += sum(map(len, canonicals))
+        self.size += sum(map(len, messages))
         for roles, chats in looked.patterns.items():
             self._patterns[roles] = self._patterns.get(roles, 0) + chats
         self._characters += looked.characters
         wanted = self.counts.wanted - len(self.counts.samples)
         for chat, id_ in islice(zip(looked.chats, ids, strict=True), wanted):
-            self.counts.show_plain(chat, id_)
+            self.counts.show_plain(chat, id_.decode())
 
     def add_line(self, line: bytes) -> None:
         self._pieces.append(line)

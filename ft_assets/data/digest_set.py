@@ -62,12 +62,6 @@ class _Run:
             asked, places = asked[~equal], places[~equal] + 1
         return found
 
-    def merged(self, other: _Run) -> _Run:
-        """One run of both, which are of no use afterwards."""
-        run = _empty(len(self.high) + len(other.high))
-        _merge((self, other), run)
-        return run
-
     def give_back(self, keys: slice) -> None:
         """Give the pages of keys that nobody asks for any more back to the system."""
         begin, end = (place * _HALF // PAGESIZE * PAGESIZE for place in (keys.start, keys.stop))
@@ -100,7 +94,7 @@ class DigestSet:
 
     def add(self, keys: Keys) -> Mask:
         """Add the keys; which of them are new, the second of two equal keys of a block not."""
-        order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: the first of equal keys comes first
+        order = _sorted_places(keys)
         high, low = keys[order, 0], keys[order, 1]
         new = ~self._has(high, low)
         new[1:] &= (high[1:] != high[:-1]) | (low[1:] != low[:-1])
@@ -129,9 +123,14 @@ class DigestSet:
         self._begun[run.high >> np.uint64(64 - _LEADING)] = True
         runs = self._runs
         runs.append(run)
-        while len(runs) > 1 and len(runs[-2].high) <= 2 * len(runs[-1].high):
-            last = runs.pop()
-            runs[-1] = runs[-1].merged(last)
+        merged, length = 1, len(run.high)
+        while merged < len(runs) and len(runs[-merged - 1].high) <= 2 * length:
+            merged += 1
+            length += len(runs[-merged].high)
+        if merged > 1:
+            into = _empty(length)
+            _merge(runs[-merged:], into)
+            runs[-merged:] = [into]
         if sum(len(run.high) for run in runs) > self._bound:
             self._spill()
 
@@ -148,6 +147,19 @@ class DigestSet:
         file = _Run(high, low)
         _merge(runs, file)
         return file
+
+
+def _sorted_places(keys: Keys) -> NDArray[np.intp]:
+    """The places of keys in the order of the keys; the first of equal ones comes first."""
+    high = np.ascontiguousarray(keys[:, 0])
+    order = np.argsort(high)
+    high = high[order]
+    same = high[1:] == high[:-1]
+    if same.any():  # few: the order among these alone is not made yet
+        there = np.flatnonzero(np.append(same, False) | np.append(False, same))
+        tied = order[there]
+        order[there] = tied[np.lexsort((tied, keys[tied, 1], high[there]))]
+    return order
 
 
 def _merge(runs: Sequence[_Run], into: _Run) -> None:

@@ -99,6 +99,11 @@ def plain_bytes(chat: PlainChat) -> bytes:
     return _encode(chat)
 
 
+def plain_messages(chat: PlainChat) -> bytes:
+    """The messages in :func:`plain_bytes`."""
+    return _encode(chat.messages)
+
+
 def _lines_of_one_value(lines: bytes) -> int | None:
     """How many lines there are; None when the decoder might see other lines than a reader of lines.
 
@@ -126,14 +131,12 @@ def _looked(chats: list[PlainChat]) -> Looked | None:
             content, role = turn.content, turn.role
             if "\x00" in content:
                 return None
-            if role == "assistant":
-                if not content or content.isspace():
-                    return None
-            elif role == "system" and roles:
+            if role == "assistant" and (not content or content.isspace()):
                 return None
             roles += role[0]
             characters += len(content)
-        if "a" not in roles:
-            return None
         patterns[roles] = patterns.get(roles, 0) + 1
+    # An answer in each, and a system turn at the start alone: there are fewer patterns than chats.
+    if any("a" not in roles or "s" in roles[1:] for roles in patterns):
+        return None
     return Looked(chats, patterns, characters)

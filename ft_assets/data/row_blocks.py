@@ -14,16 +14,21 @@ import numpy as np
 from resources.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from io import FileIO
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from ft_assets.data.digest_set import Keys, Mask
 
 _BLOCK = 2 * 1024 * 1024  # bytes
 _BEFORE_ID, _ID, _AFTER_ID = b'{"id":"', 64, b'",'
-_ID_BEGINS, _ID_ENDS = len(_BEFORE_ID), len(_BEFORE_ID) + _ID
-_HEAD = _ID_ENDS + len(_AFTER_ID)
+_HEAD = np.dtype(
+    [("before", f"S{len(_BEFORE_ID)}"), ("id", f"S{_ID}"), ("after", f"S{len(_AFTER_ID)}")]
+)
+"""How each line begins."""
+_NEWLINE = ord("\n")
 
 
 class Beside(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,27 +43,22 @@ class RowBlock:
 
     def __init__(self, data: bytearray, length: int, file: str, first_row: int) -> None:
         self._data = data
-        self._ends = np.fromiter(_ends(data, length), np.int64)
-        self._starts = np.concatenate(([0], self._ends[:-1]))
+        edges = np.array(_edges(data, length))
+        self._starts, self._ends = edges[:-1], edges[1:]
         self._file = file
         self._first_row = first_row
-        # Rows are long and ids short: plain bytes are faster here than arrays.
-        heads = b"".join([data[start : start + _HEAD] for start in self._starts.tolist()])
-        self.ids = _ids(heads)
-        """The 64 hexadecimal characters of each row."""
-        digests = _digests(heads, self.ids)
+        heads = _heads(data, self._starts)
+        digests = _digests(heads)
         if digests is None:
-            raise self._refusal(next(row for row in range(len(self)) if not self._is_ours(row)))
+            rows = range(len(self))
+            raise self._refusal(next(row for row in rows if _digests(heads[row : row + 1]) is None))
+        self.ids: list[bytes] = heads["id"].tolist()
+        """The 64 hexadecimal characters of each row."""
         self.digests: Keys = np.frombuffer(digests, ">u8").reshape(-1, 4)[:, :2].astype(np.uint64)
         """The first 16 bytes of each row's id."""
 
     def __len__(self) -> int:
         return len(self._ends)
-
-    def _is_ours(self, row: int) -> bool:
-        start, end = int(self._starts[row]), int(self._ends[row])
-        head = bytes(self._data[start : min(start + _HEAD, end)])
-        return _digests(head, _ids(head)) is not None
 
     def lines(self, chosen: Mask) -> bytes:
         """The chosen lines, in order and in one piece."""
@@ -102,28 +102,33 @@ class RowBlock:
 _decode_beside = msgspec.json.Decoder(Beside).decode
 
 
-def _ends(data: bytearray, length: int) -> Iterator[int]:
-    """Where each line ends."""
-    end = 0
+def _edges(data: bytearray, length: int) -> list[int]:
+    """Where each line begins, and where the last one ends."""
+    edges, end = [0], 0
     while end < length:
-        end = data.find(b"\n", end) + 1
-        yield end
+        end = data.find(_NEWLINE, end) + 1
+        edges.append(end)
+    return edges
 
 
-def _ids(heads: bytes) -> list[bytes]:
-    """The ids in the heads of lines."""
-    return [heads[place : place + _ID] for place in range(_ID_BEGINS, len(heads), _HEAD)]
+def _heads(data: bytearray, starts: NDArray[np.int64]) -> NDArray[np.void]:
+    """The beginnings of lines, in one piece.
+
+    At the end of the data there may be less than a head: what is taken for one then begins before
+    the line, and has the newline before it.
+    """
+    windows = np.ndarray(len(data) - _HEAD.itemsize + 1, f"V{_HEAD.itemsize}", data, strides=1)
+    return windows[np.minimum(starts, len(windows) - 1)].view(_HEAD)
 
 
-def _digests(heads: bytes, ids: Sequence[bytes]) -> bytes | None:
+def _digests(heads: NDArray[np.void]) -> bytes | None:
     """The ids as bytes, 32 each; None when one of the heads is none of ours.
 
     There is no newline in one of ours, so that a line that is shorter than a head shows.
     """
-    for place, byte in (*enumerate(_BEFORE_ID), *enumerate(_AFTER_ID, _ID_ENDS)):
-        if heads[place::_HEAD] != bytes((byte,)) * len(ids):
-            return None
-    digits = b"".join(ids)
+    if not (np.all(heads["before"] == _BEFORE_ID) and np.all(heads["after"] == _AFTER_ID)):
+        return None
+    digits = heads["id"].tobytes()
     try:
         digests = bytes.fromhex(digits.decode("ascii"))
     except ValueError:

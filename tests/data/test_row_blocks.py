@@ -69,6 +69,15 @@ def test_a_line_that_is_none_of_ours_is_named(rows, wrong, place):
         list(row_blocks(path))
 
 
+@pytest.mark.parametrize("short", [b"\n", b"{}\n", GOOD[1][:70] + b"\n"])
+def test_a_short_line_at_the_very_end_of_a_block_is_named(tmp_path, monkeypatch, short):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(GOOD[1] + short)
+    monkeypatch.setattr(module, "_BLOCK", path.stat().st_size)  # no byte behind it
+    with pytest.raises(UserError, match=r"^rows\.jsonl, row 2: not a row that ft-assets wrote"):
+        list(row_blocks(path))
+
+
 def test_a_last_line_that_is_cut_short_is_an_error(rows):
     with pytest.raises(UserError, match=r"^rows\.jsonl: the last line is cut short"):
         list(row_blocks(rows(*GOOD, GOOD[3][:-1])))
